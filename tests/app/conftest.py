@@ -1,4 +1,4 @@
-"""A session whose state is the test's own, and what it tells whoever uses it."""
+"""A session whose state belongs to the test, and what it reports."""
 
 from __future__ import annotations
 

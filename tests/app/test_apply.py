@@ -1,4 +1,4 @@
-"""Plans against a ledger that has something of them already, in process, on the embedded target."""
+"""Plans against a ledger that already has some of them, in process, on the embedded target."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def plans(session: Session, folder: Path) -> list[BackfillPlan]:
 
 @pytest.fixture
 def record(session: Session, plans: list[BackfillPlan]) -> Record:
-    """What an earlier process has left of the first plan."""
+    """Record what an earlier process left of the first plan."""
 
     def leave(status: str | None, run_id: str = "RUN1", **more: Any) -> str:
         store, plan = session.store, plans[0]
@@ -165,7 +165,7 @@ def test_a_run_that_is_with_the_workers_is_left_to_them(
     options: dict[str, Any],
     at: str,
 ) -> None:
-    """Between two steps, and in one."""
+    """Between two steps, and during one."""
     record(at)
     found = applied(session, plans, **options)
     message = "run RUN1 is with the workers: `backfill status RUN1 --watch`"

@@ -1,4 +1,4 @@
-"""Whether a run that was begun may go on, and with which plan."""
+"""Whether a run that has begun may go on, and with which plan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Begin = Callable[..., Path]
 
 @pytest.fixture
 def begin(session: Session, tmp_path: Path) -> Begin:
-    """A run that has sent the first of its events, and whose process has died."""
+    """Begin a run that sent its first events and whose process died."""
 
     def make(
         status: str | None = None,

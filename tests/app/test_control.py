@@ -1,4 +1,4 @@
-"""What an operator does to a run that another process, or none, is at."""
+"""What an operator does to a run, whether a process drives it or not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Begin = Callable[..., JournalWriter]
 
 @pytest.fixture
 def begin(session: Session, tmp_path: Path) -> Begin:
-    """A run that a process is at."""
+    """Begin a run that a process drives."""
 
     def make(operation: str = "sync", **record: Any) -> JournalWriter:
         plan = make_plan(tmp_path, f"{repos(3)}operations: [{operation}]\n")
@@ -146,8 +146,8 @@ def test_a_target_is_held_with_a_reason_until_it_is_let_go(session: Session) -> 
 def test_nothing_takes_the_place_of_a_cancel_that_its_process_has_not_seen_yet(
     session: Session, begin: Begin, change: Callable[[Session], object]
 ) -> None:
-    """A request is in flight. The cancel has the last word, also over a pause, and also where
-    somebody looked before it was requested."""
+    """A request is in flight. The cancel wins, even over a pause, and even for a process that
+    checked before it was requested."""
     journal = begin()
     pause(session, "RUN1")
     session.store.request_cancel("RUN1")
@@ -164,14 +164,14 @@ def test_nothing_takes_the_place_of_a_cancel_that_its_process_has_not_seen_yet(
 def test_a_run_that_nobody_is_at_is_cancelled_at_once_for_good(
     session: Session, begin: Begin
 ) -> None:
-    """With the events whose answer was lost."""
+    """Events whose answer was lost count as unanswered."""
     journal = begin()
     assert journal.begin_chunk(REQUEST, Control())
     process_dies(session.store)
     record, totals, unanswered, jobs = cancel(session, "RUN1")
     assert (record.id, totals.planned, unanswered, jobs) == ("RUN1", 3, 1, None)
     ended = session.store.find("RUN1")
-    # As where its process ends it: status, report, pages and hooks say why.
+    # The same reason as when its process ends it: status, report, pages and hooks show it.
     assert (ended.status, ended.reason) == ("cancelled", "cancelled by an operator")
     with pytest.raises(UsageError, match="run RUN1 has ended: it is cancelled"):
         cancel(session, "RUN1")
@@ -201,7 +201,7 @@ def test_a_process_that_is_at_a_run_is_waited_for_until_it_has_ended_it(
 def test_a_run_that_its_worker_leaves_before_it_has_seen_the_cancel_is_ended_at_once(
     session: Session, begin: Begin, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Its next step may be due in hours, and another may never come."""
+    """Its next step may be due hours later, or never come."""
     begin()
     process_dies(session.store)
     store = session.store
@@ -224,7 +224,7 @@ def test_a_run_that_its_worker_leaves_before_it_has_seen_the_cancel_is_ended_at_
 def test_while_another_run_of_its_plan_is_under_way_a_run_is_not_cancelled_and_may_go_on(
     session: Session, begin: Begin
 ) -> None:
-    """What was refused is not done at the next resume."""
+    """A refused cancel leaves no request that the next resume would obey."""
     begin().end("incomplete")
     process_dies(session.store)
     store = session.store
@@ -260,7 +260,7 @@ def test_a_worker_that_comes_before_the_cancel_has_the_lock_ends_the_run(
 def test_of_a_run_that_was_to_be_cancelled_as_its_driver_died_each_surface_says_how_it_ends(
     session: Session, begin: Begin, worker: bool
 ) -> None:
-    """A resume would go on with nothing: it is cancelled for good."""
+    """A resume would have nothing to go on with: the run is cancelled for good."""
     begin()
     process_dies(session.store)
     store = session.store
@@ -280,7 +280,7 @@ def test_of_a_run_that_was_to_be_cancelled_as_its_driver_died_each_surface_says_
 def test_no_time_left_is_told_of_a_run_whose_target_is_held_before_its_next_step(
     session: Session, tmp_path: Path
 ) -> None:
-    """Its worker comes back in a while, and sees the hold then."""
+    """Its worker comes back later, and sees the hold only then."""
     plan = make_plan(tmp_path, repos(3) + "operations: [sync]\nbatch_size: 1\ndelay: 40s\n")
     store = session.store
     lease = store.lock(plan.name, EMBEDDED.address, "RUN1")
@@ -307,7 +307,7 @@ def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(
 def test_jobs_that_ended_with_their_process_are_not_cancelled(
     session: Session, begin: Begin, status: Any
 ) -> None:
-    """The embedded target's; a run that is over may have others that go on."""
+    """On the embedded target; a run that is over may have other jobs that go on."""
     begin().end(status)
     process_dies(session.store)
     with pytest.raises(PreflightRefused, match="end with its process"):

@@ -1,4 +1,4 @@
-"""What the doctor finds, in process: of plans, of the embedded target, of databases."""
+"""What the doctor finds in plans, on the embedded target and in databases, in process."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ _HOUR = "window: {allow: '00:00-24:00'}"
 def test_a_guard_that_would_refuse_a_run_is_a_fault_and_one_that_would_hold_it_a_warning(
     session: Session, tmp_path: Path, guard: str, level: str, words: str
 ) -> None:
-    """Programs are not run, and addresses not called."""
+    """Programs are not run, and addresses not requested."""
     program = tmp_path / "there.sh"
     program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n", "utf-8")
     program.chmod(0o755)
@@ -129,7 +129,7 @@ def test_an_approval_that_is_missing_is_a_fault(session: Session, tmp_path: Path
 
 
 def test_what_keeps_a_plan_from_being_built_is_found(session: Session, tmp_path: Path) -> None:
-    """With what it is warned of."""
+    """Its warnings are reported too."""
     body = "repos: [{repo: o/a, odd: 1}]\noperations: [{use: fire, with: {x: '{{ repo.no }}'}}]\n"
     plan = write_plan(tmp_path, body)
     (fault, warning) = of("plan", found(session, plan))
@@ -229,7 +229,7 @@ WELL, AWAY = Finding("target", "ok", "it answers"), Finding("target", "fail", "i
 
 @dataclass
 class Server:
-    """Of a target that is no part of this process: what it would be found to be."""
+    """A server outside this process: what the doctor would find there."""
 
     well: Finding = WELL
     told: list[Function] | None = None
@@ -295,7 +295,7 @@ def test_a_server_is_asked_as_far_as_it_can_be(
     follows: list[bool],
     asked: int,
 ) -> None:
-    """A run does not try its keys by itself, and cannot tell who listens where nobody says."""
+    """A run does not try its keys, and nobody knows who listens if the server does not tell."""
     server.well, server.told = well, told
     plan = build(session, str(write_plan(tmp_path, PLAN)), {}).execution_plan
     cloud = resolve("cloud", environ)

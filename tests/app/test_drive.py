@@ -1,4 +1,4 @@
-"""A run that this process drives: who hears of it, and how a signal ends it."""
+"""A run that this process drives: who is notified, and how a signal ends it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BODY = repos(5) + (
 
 
 class Interrupting(Recorder):
-    """An observer in whose sight signals come, as soon as something was sent."""
+    """An observer that raises signals as soon as something was sent."""
 
     def __init__(self, *numbers: signal.Signals) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def session(tmp_path: Path) -> Iterator[runner.Session]:
 def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
     session: runner.Session, tmp_path: Path, number: signal.Signals
 ) -> None:
-    slow = BODY.replace("1ms", "100ms")  # however busy the machine is, it is heard in a delay
+    slow = BODY.replace("1ms", "100ms")  # on a busy machine, too, the signal arrives during a delay
     plan = session.plan(write_plan(tmp_path, slow))
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(one) for one in numbers]
@@ -86,7 +86,7 @@ def test_what_was_asked_to_be_passed_over_is(session: runner.Session, tmp_path: 
 
 
 class Reporter(Silent):
-    """Who hears of a run beside its observer."""
+    """What is notified of a run besides its observer."""
 
     def __init__(self) -> None:
         super().__init__(Recorder())
@@ -138,7 +138,7 @@ def test_how_a_run_was_asked_for_is_noted_in_it(tmp_path: Path) -> None:
 
 
 class Journal:
-    """What a run writes down of its notes and waits."""
+    """The notes and waits that a run records."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -183,7 +183,7 @@ def test_notes_and_each_change_of_a_wait_are_written_down_once_there_is_a_journa
 def test_a_step_ends_the_wait_of_the_one_before_where_it_sends(
     goes_on: bool, then: StageRecord, kept_waits: list[Waiting | None]
 ) -> None:
-    """A delay that was waited for twice was told as one, of twice that length."""
+    """Otherwise a delay that was waited for twice is shown as one of twice the length."""
     kept = Journal()
     journal: Any = kept
     noting = Noting(Recorder(), journal, goes_on=goes_on)

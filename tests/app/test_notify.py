@@ -1,4 +1,4 @@
-"""Who is told of a run, how often, and in which order, whatever becomes of it."""
+"""Who is notified of a run, how often, and in which order, whatever happens to the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PASSES, STAYS = Undelivered("it is away", passing=True), Undelivered("it answers
 
 @dataclass
 class Kept:
-    """What a state has of a run's notices; they are due until they are told."""
+    """The notices of a run in a state, which are due until they are delivered."""
 
     left: list[Notice]
     mine: bool = True
@@ -57,7 +57,7 @@ class Kept:
 
 @dataclass
 class Told:
-    """A stand-in for the network: `script` is what comes of each try, by hook."""
+    """A stand-in for the network. `script`: the result of each try, by hook."""
 
     script: dict[str, deque[Exception | None]] = field(default_factory=dict)
     bodies: list[int] = field(default_factory=list)
@@ -124,7 +124,7 @@ def test_the_waits_between_two_tries_grow_up_to_a_minute_or_are_what_the_server_
 def test_what_another_process_is_at_is_left_to_it(
     told: Told, first: Hook, bodies: list[int], sweeps: int
 ) -> None:
-    """It goes on for as long as there was something to tell."""
+    """That process goes on as long as there are notices."""
     kept = Kept([one for one in notices(ONE, ONE, TWO) if first == ONE or one.hook == TWO])
     kept.mine = False
     emptied(kept, again=False)
@@ -162,7 +162,7 @@ def test_while_a_run_is_driven_what_comes_is_told_and_unset_variables_are_noted(
 def test_at_the_end_of_a_run_it_takes_no_longer_than_it_may(
     monkeypatch: pytest.MonkeyPatch, told: Told, seconds: float | None
 ) -> None:
-    """What was being told then is told by whoever goes on, at once."""
+    """Whoever goes on with the run delivers the unfinished notice at once."""
 
     async def hang(*_: object) -> None:
         await asyncio.sleep(3600)

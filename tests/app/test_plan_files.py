@@ -1,4 +1,4 @@
-"""Files of plans by a session, in process: each is read and parsed once."""
+"""A session's plan files, in process: each is read and parsed once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each file was parsed."""
+    """Count how often each file is parsed."""
     found: Counter[str] = Counter()
     real = strict_yaml.parse
 
@@ -88,7 +88,7 @@ def test_each_plan_of_a_folder_is_parsed_once_and_lists_are_data(
 
 
 def test_every_file_that_a_plan_was_made_of_is_one_that_it_names(folder: Path) -> None:
-    """Else a change to it would not be a change of the plan."""
+    """Otherwise a change to that file would not count as a change of the plan."""
     with Session() as session:
         for file in plan_files(session, [str(folder)]):
             if plan := file.load(Session(), {}):
@@ -101,7 +101,7 @@ def test_every_file_that_a_plan_was_made_of_is_one_that_it_names(folder: Path) -
 def test_what_is_pending_is_told_without_making_a_state_and_then_applied(
     folder: Path, tmp_path: Path, begun: bool
 ) -> None:
-    """Also in the database of a server, or a file, that somebody made and has no tables yet."""
+    """Also in a server's database, or a file, that exists and has no tables yet."""
     url = support.state_url(tmp_path)
     if begun and url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).touch()
@@ -120,7 +120,7 @@ def test_what_is_pending_is_told_without_making_a_state_and_then_applied(
 
 
 def test_a_plan_is_what_is_read_as_one(folder: Path) -> None:
-    """A folder is none, whatever its name, nor is what another program's file names."""
+    """A folder is no plan, whatever its name; nor are files that another program's file names."""
     (folder / "three.yaml").mkdir()
     (folder / "odd.yaml").write_text("catalog: ['', 5, a.yaml]\nmore: [{file: ''}, {file: b}]\n")
     (folder / "doc.yaml").write_text("--- # a document\n- 1\n")

@@ -1,4 +1,4 @@
-"""What refuses a run before anything is sent, and who is asked."""
+"""What refuses a run before anything is sent, and who is asked to confirm."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_stage(plan: ExecutionPlan, **changes: Any) -> ExecutionPlan:
 
 
 def in_session(answer: bool | None) -> tuple[Any, list[str]]:
-    """A session whose user answers; None: there is nobody to ask."""
+    """Return a session whose user answers (None: there is nobody to ask), and the questions."""
     asked: list[str] = []
 
     def ask(question: str) -> bool:
@@ -64,7 +64,7 @@ def test_somebody_is_asked_before_events_leave_this_machine(
     refused: str | None,
     questions: list[str],
 ) -> None:
-    """What should be known before the answer is said first."""
+    """What the user should know is shown before the question."""
     session, asked = in_session(answer)
     said: list[str] = []
     options = RunOptions(yes=yes)
@@ -225,7 +225,7 @@ FAILS = Finding("app/fire", "fail", "is refused")
 
 @pytest.fixture
 def examined(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
-    """What the doctor finds, and whether it looked as thoroughly as `backfill doctor` does."""
+    """Set what the doctor finds; return whether it was as thorough as `backfill doctor` is."""
 
     def find(**found: list[Finding]) -> list[bool]:
         looked: list[bool] = []
@@ -248,7 +248,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
 def test_what_the_doctor_finds_is_noted_or_refuses_the_run(
     plan: ExecutionPlan, examined: Callable[..., list[bool]]
 ) -> None:
-    """What it says of the plan, the preview shows."""
+    """The preview shows what the doctor finds about the plan."""
     heard = Recorder()
     session: Any = SimpleNamespace(reporter=heard)
     looked = examined(**FOUND)

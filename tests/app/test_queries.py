@@ -1,4 +1,4 @@
-"""What is asked about runs that have been, in process."""
+"""Queries about past runs, in process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BODY = (
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of two operations on five repositories, of which one fails each time; pages are of two."""
+    """Two operations on five repositories, one of which always fails; pages have two rows."""
     monkeypatch.setattr("runner.app.queries.PAGE", 2)
     (tmp_path / "jobs.py").write_text(JOBS)
     with sqlite3.connect(tmp_path / "app.db") as database:
@@ -135,7 +135,7 @@ operations:
 def test_events_are_chosen_by_operations_that_share_a_stage_and_by_globs(
     session: Session, plan: Path, chosen: dict[str, Any], found: list[tuple[str, str]]
 ) -> None:
-    """So is what is retried by its items."""
+    """Retries choose items by globs in the same way."""
     body = repos(3) + 'flow: items\nhandlers: {app/sync: "jobs:done"}\noperations: [one, two]\n'
     write_plan(plan.parent, body + "on_failure: continue\n", catalog=SIDE_BY_SIDE)
     run = ran(plan)
@@ -191,7 +191,7 @@ def test_a_run_whose_coverage_has_no_figures_has_a_report_that_says_so(
 def test_a_run_that_stopped_is_compared_with_now(
     session: Session, plan: Path, tmp_path: Path
 ) -> None:
-    """It knows what was before it, and not what was after it."""
+    """The run recorded what was there before it, but not what was there after it."""
     run = ran(plan)
     with sqlite3.connect(tmp_path / "state.db") as database:
         names = [name for (name,) in database.execute("select name from answers")]
@@ -252,7 +252,7 @@ def test_a_rehearsal_is_of_the_same_plan(session: Session, plan: Path) -> None:
 def test_how_long_the_next_run_takes_is_told_by_those_before(
     session: Session, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dry run reads a state that is there, and makes none."""
+    """A dry run reads a state that exists, and creates none."""
     built = make_plan(plan.parent, BODY)
     heard = Recorder()
     monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)

@@ -1,4 +1,4 @@
-"""Plans between two revisions by a session, in process."""
+"""Plans compared between two revisions by a session, in process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def plan(body: str, name: str = "one") -> str:
 
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
-    """A plan of three on main, of four on the branch that is checked out, of five as it is."""
+    """Three repositories in main's plan, four in the checked-out branch's, five in the working
+    tree's."""
     git = Git.init(tmp_path / "work")
     git.write("plans/catalog.yaml", CATALOG)
     git.write("plans/jobs.py", "def fire(event):\n    pass\n")
@@ -85,7 +86,7 @@ def test_a_plan_that_was_not_there_or_not_valid_is_named_with_its_revision(git: 
 
 
 def test_a_part_need_not_be_there_both_before_and_after(git: Git) -> None:
-    """Of files, and of revisions."""
+    """This holds for files and for revisions."""
     git.write("plans/old.yaml", plan(repos(3)))
     part, nowhere = Selectors(items=("o/r4",)), Selectors(items=("o/r9",))
     with Session() as session:
@@ -111,7 +112,7 @@ def test_selectors_that_choose_all_of_one_plan_are_no_change(git: Git, part: Sel
 def test_a_file_of_which_half_is_the_same_is_the_renamed_one(
     git: Git, more: int, fate: set[str]
 ) -> None:
-    """Also where that half has one line again and again."""
+    """Also if that half is one line repeated."""
     before = plan(repos(3)) + "# again and again\n" * 9
     git.write("plans/two.yaml", before)
     git.commit()

@@ -222,7 +222,7 @@ ODD: tuple[Any, ...] = (
 
 @pytest.fixture(scope="module")
 def all_sorts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A saved plan with whatever one can have, as it is written."""
+    """Return a saved plan with everything that one can have, as parsed JSON."""
     folder = tmp_path_factory.mktemp("saved")
     with closing(sqlite3.connect(folder / "app.db")) as database, database:
         database.execute("CREATE TABLE t (repo, n, at)")
@@ -246,7 +246,7 @@ def places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | i
 
 
 def forged(value: Any, place: tuple[str | int, ...], to: object) -> bytes:
-    """With `to` in that place, and a checksum that fits."""
+    """Return the plan with `to` in that place, and a checksum that fits."""
     value = inner = orjson.loads(orjson.dumps(value))
     for name in place[:-1]:
         inner = inner[name]
@@ -259,7 +259,7 @@ def forged(value: Any, place: tuple[str | int, ...], to: object) -> bytes:
 def test_whatever_stands_in_a_forged_one_it_is_refused_or_shown(
     session: Session, all_sorts: dict[str, Any], tmp_path: Path
 ) -> None:
-    """1e308 seconds between two batches ended `plan` and `run` with a mistake of ours."""
+    """1e308 seconds between two batches once ended `plan` and `run` with an internal error."""
     every = [place for place in places(all_sorts) if place[0] not in ("kind", "checksum")]
     assert len(every) > 200
     file, refused = tmp_path / "saved.json", 0

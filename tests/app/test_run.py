@@ -16,7 +16,7 @@ HANDLED = 'handlers: {app/sync: "jobs:sync"}\n'
 def test_no_batch_of_a_stage_without_rounds_asks_the_journal_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading would write the last answer down before the next request, not while that waits."""
+    """Reading would write the last answer before the next request, not while that is under way."""
     asked: list[int] = []
     rounds = JournalReader.rounds
 

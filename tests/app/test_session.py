@@ -1,4 +1,4 @@
-"""What a session opens, whom it asks to wait, and what it leaves behind."""
+"""What a session opens, what it waits for, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support import Recorder
 
 
 def opened(folder: Path) -> list[str]:
-    """The files of a folder that this process has open."""
+    """List the files of a folder that this process has open."""
     found = []
     for one in Path("/dev/fd").iterdir():
         try:
             found.append(str(one.readlink()))
-        except OSError:  # the listing's own
+        except OSError:  # the descriptor of the listing itself
             continue
     return [name for name in found if name.startswith(str(folder))]
 

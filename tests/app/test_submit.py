@@ -1,4 +1,4 @@
-"""Whether a run that is left to the workers would be taken, before it is written down."""
+"""Whether the workers would accept a run, before it is written down."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEARD = f"workers of {DEV.name} that listen for {EVENT}: "
 def tells(
     session: Session, monkeypatch: pytest.MonkeyPatch, functions: Sequence[Function] | None
 ) -> list[str]:
-    """What the target's server is asked for."""
+    """Set the functions of the target's server; return the questions that it gets."""
     asked: list[str] = []
 
     async def accept() -> None:

@@ -1,4 +1,4 @@
-"""A branch that is followed, in process: each pause is a step of what happens meanwhile."""
+"""Following a branch, in process: each pause runs a step of what happens meanwhile."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def remote(tmp_path: Path) -> Git:
 
 @pytest.fixture
 def follow(session: Session, remote: Git, monkeypatch: pytest.MonkeyPatch) -> Follow:
-    """Look once, or until all the steps were taken: then the process is told to end."""
+    """Look once, or until all steps are done; then the process gets a signal to end."""
 
     def run(*steps: Callable[[], object], path: str = "plans", **options: Any) -> Synced:
         left: list[Callable[[], object]] = [*steps, lambda: signal.raise_signal(signal.SIGTERM)]
