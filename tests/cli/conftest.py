@@ -1,4 +1,4 @@
-"""The command line as its users have it: its exit status, what it prints, and its process."""
+"""The command line as users have it: its exit status, its output, and its process."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Result:
 
 @pytest.fixture
 def backfill(monkeypatch: pytest.MonkeyPatch) -> Backfill:
-    """Run `backfill ARGUMENTS`; a traceback is never part of an answer, and each JSON document has
-    the form that is published.
+    """Run `backfill ARGUMENTS`; check that there is no traceback, and that JSON documents fit their
+    published schemas.
 
-    In this process, which costs less, and whose code is what changes of it are made in; what is
-    about processes has `start`. Python's own variables are for a Python that starts anew.
+    This runs in the test's process: it is cheaper, and mutants of the code take effect. Tests about
+    processes use `start`. PYTHON* variables need a new Python process.
     """
     for name, seconds in SOONER.items():
-        if "worker" not in name or name.rpartition(".")[0] in sys.modules:  # its SDK takes seconds
+        if "worker" not in name or name.rpartition(".")[0] in sys.modules:  # its SDK loads slowly
             monkeypatch.setattr(name, seconds)
 
     def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
@@ -97,7 +97,7 @@ def _anew(*arguments: str, env: dict[str, str]) -> Result:
 
 @pytest.fixture
 def quickstart(tmp_path: Path) -> Path:
-    """A copy of the quickstart, so that its database is the test's own."""
+    """Copy the quickstart, so that its database belongs to the test."""
     folder = tmp_path / "quickstart"
     shutil.copytree(
         ROOT / "plans" / "quickstart", folder, ignore=shutil.ignore_patterns("*.db*", "__pycache__")
@@ -106,8 +106,8 @@ def quickstart(tmp_path: Path) -> Path:
 
 
 class _Server(uvicorn.Server):
-    """It ends at once: uvicorn looks each tenth of a second whether it should, and tests have a
-    thousand of them."""
+    """A server that stops at once: uvicorn checks only every tenth of a second, and there are a
+    thousand servers in the tests."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -135,11 +135,11 @@ def served(
     *,
     dated: bool = True,
 ) -> Iterator[str]:
-    """`app` on a loopback port of its own, until the block ends; every body gets through, unless
-    the test is of the door. `dated`: answers tell this machine's time."""
+    """Serve `app` on a free loopback port until the block ends; bodies of any size get through,
+    unless the test is about the door. `dated`: answers have this machine's time."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen()  # who connects before the server runs is not refused
+        listener.listen()  # clients that connect before the server runs are not refused
         port = listener.getsockname()[1]
         config = configured(app, door, log_level="critical", lifespan="off", date_header=dated)
         server = _Server(config)
@@ -182,7 +182,7 @@ def jobs() -> Jobs:
 
 @pytest.fixture
 def url(jobs: Jobs) -> Iterator[str]:
-    """A server whose only function counts."""
+    """A server whose only function counts its calls."""
     with served(create_app({"app/sync": jobs})) as address:
         yield address
 
@@ -192,7 +192,7 @@ Start = Callable[..., Forked]
 
 @pytest.fixture
 def start(warm: str) -> Iterator[Start]:
-    """Have `backfill ARGUMENTS` begun; what goes on is killed when the test ends."""
+    """Start `backfill ARGUMENTS`; what still runs is killed when the test ends."""
     started: list[Forked] = []
 
     def run(*arguments: object, **options: Any) -> Forked:

@@ -1,4 +1,4 @@
-"""A folder of plans as once-only work: the ledger, its order, drift, and what stops it."""
+"""A folder of plans that are applied once: the ledger, its order, drift, and what stops it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """A plan file of the folder, beside a catalog that is no plan."""
+    """Write a plan file into a folder, beside a catalog, which is no plan."""
     folder = tmp_path / "plans"
     folder.mkdir()
     (folder / "catalog.yaml").write_text(CATALOG, encoding="utf-8")
@@ -57,7 +57,7 @@ def states(apply: Apply) -> dict[str, str]:
 def test_a_dry_run_says_which_plans_would_be_refused_for_what_they_depend_on(
     apply: Apply, write: Write, jobs: Jobs
 ) -> None:
-    """One that is here is run before it."""
+    """A dependency that is in the folder is run first."""
     write("1.yaml", "one", "o/one")
     write("2.yaml", "two", "o/two", ", depends_on: [one, onee]")
     note = "note: two depends on `onee`, which is neither here nor applied\n"
@@ -202,7 +202,7 @@ def test_what_another_process_applies_while_this_one_plans_is_not_sent_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The other one comes and goes between this one's look at the ledger and its lock."""
+    """The other process starts and ends after this one read the ledger, and before it locks."""
     write("1.yaml", "one", "o/one")
     write("2.yaml", "two", "o/two")
     lock, others = Session.lock, [apply]

@@ -44,7 +44,7 @@ Change = Callable[[str], None]
 
 @pytest.fixture
 def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Change:
-    """Statements for the database that plans ask; o/b is not done."""
+    """Run statements on the database that plans query; o/b is not done."""
     path = tmp_path / "app.db"
     monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{path}")
 
@@ -154,7 +154,7 @@ def test_the_json_says_what_holds_and_what_does_not(
 def test_applied_wants_the_plan_unchanged_and_completed_on_that_target(
     backfill: Backfill, tmp_path: Path, url: str, jobs: Jobs
 ) -> None:
-    """Without any check, too: there the ledger is what is asked."""
+    """A plan without checks, too, is looked up in the ledger."""
     plan = write_plan(tmp_path, f"vars: {{days: 1}}\n{BODY}")
 
     def applied(*more: str) -> tuple[int, str, str]:
@@ -204,7 +204,7 @@ Happens = Callable[[], object]
 
 
 class Later(FakeClock):
-    """Something happens once it has slept so often."""
+    """A clock at whose n-th sleep the n-th event happens."""
 
     def __init__(self, *events: Happens) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ def test_who_waits_asks_again_until_all_hold_and_hears_of_what_changes(
 
 def test_when_the_time_is_up_what_does_not_hold_is_the_answer(
     tmp_path: Path, change: Change
-) -> None:  # the last question is asked as the time ends
+) -> None:  # the last query is made as the time ends
     found, clock, notes = waited(write_plan(tmp_path, BODY + CHECK), 25, lambda: None)
     assert not found.ok
     assert clock.slept == [10, 10, 5]

@@ -15,7 +15,7 @@ from tests.types import Backfill
 
 
 def complete(backfill: Backfill, words: str) -> list[str]:
-    """What bash is told, of a line that ends with the word to complete."""
+    """Return what bash gets to complete the last word of the line."""
     count = len(words.split(" ")) - 1
     env = {"_BACKFILL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
     done = backfill(env=env)

@@ -1,4 +1,4 @@
-"""Runs under the control of another terminal: real processes that share a state."""
+"""Controlling runs from another terminal: real processes that share a state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _run(plan: Path, url: str) -> tuple[str, ...]:
 
 
 def _hurried(backfill: Backfill) -> None:
-    """What is left of the run waits no more between its batches."""
+    """Set the delay of the run's remaining batches to zero."""
     assert backfill("tune", "latest", "--delay", "0s").status == 0
 
 
@@ -45,7 +45,7 @@ def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
                 break
         before = len(jobs.items)
         assert before < 60
-        time.sleep(0.5)  # five batches' worth: a run that went on would have sent
+        time.sleep(0.5)  # time for five batches: a run that went on would have sent them
         assert len(jobs.items) == before
         _hurried(backfill)
         resumed = backfill("resume", "latest")
@@ -127,7 +127,7 @@ def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(
     with served(create_app({"app/sync": jobs})) as url:
         process = start(*_run(write_plan(tmp_path, repos(4) + "operations: [sync]\n"), url))
         jobs.wait_for(4)
-        # What is not acknowledged yet may not be known as sent.
+        # An event that is not acknowledged yet may not be recorded as sent.
         until(lambda: json.loads(backfill("status", "--format", "json").out)["stages"][0]["sent"])
         process.kill()
         process.communicate(timeout=30)
@@ -137,7 +137,7 @@ def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(
 
 
 def _refusing(app: ASGIApp, ended: Callable[[], None]) -> ASGIApp:
-    """The server without its DELETE: it says 404 of every job, after `ended`."""
+    """A server without DELETE: it calls `ended`, then answers 404 for every job."""
 
     async def without(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "DELETE":
@@ -154,7 +154,7 @@ def _refusing(app: ASGIApp, ended: Callable[[], None]) -> ASGIApp:
 def test_a_job_that_the_server_does_not_cancel_has_ended_only_where_it_has(
     backfill: Backfill, start: Start, tmp_path: Path, ends: bool
 ) -> None:
-    """A server was seen to answer 404 of jobs that it showed as running."""
+    """A real server was observed to answer 404 for jobs that it listed as running."""
     engine = create_app({"app/sync": (jobs := Jobs(held=["o/r0"]))})
 
     def end() -> None:
@@ -187,7 +187,7 @@ def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(
         process = start(*_run(write_plan(tmp_path, body), url))
         jobs.wait_for(2)
         tuned = backfill("tune", "latest", "--batch-size", "50", "--delay", "10ms")
-        _, err = process.communicate(timeout=20)  # 24 s at the old pace
+        _, err = process.communicate(timeout=20)  # 24 s at the old delay
     assert tuned.status == 0
     assert process.returncode == 0
     assert "batches of 50, 0s apart: tuned by an operator" in err or "tuned by an operator" in err
@@ -232,7 +232,7 @@ def test_a_hold_that_says_too_little_or_too_much_is_a_usage_error(
 
 
 def test_a_cap_that_would_count_nothing_is_refused(backfill: Backfill, tmp_path: Path) -> None:
-    """Nothing that is accepted is without effect."""
+    """Nothing accepted is without effect."""
     with served(create_app({"app/fire": Jobs(), "app/sync": Jobs()})) as url:
         plan = write_plan(tmp_path, repos(2) + "operations: [fire]\n")
         assert backfill("run", plan, "--target", url).status == 0
@@ -278,7 +278,7 @@ def test_a_pace_that_would_change_nothing_is_refused(
 def test_cancel_says_how_a_run_has_ended_whose_jobs_alone_it_cancels(
     backfill: Backfill, tmp_path: Path, arguments: list[str], state: str
 ) -> None:
-    """It was said to be cancelled, and all else went on telling what it was."""
+    """It used to say "cancelled" while all else told the run's real status."""
     with served(create_app({"app/sync": Jobs()})) as url:
         plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
         assert backfill("run", plan, "--target", url, "--yes", *arguments).status == 0
@@ -297,7 +297,7 @@ def test_a_second_start_of_a_plan_is_refused_and_can_wait(
     jobs = Jobs()
     plan = write_plan(tmp_path, repos(200) + SLOWLY)
     (tmp_path / "short").mkdir()
-    short = write_plan(tmp_path / "short", repos(2) + SLOWLY)  # of the same name
+    short = write_plan(tmp_path / "short", repos(2) + SLOWLY)  # a plan of the same name
     with served(create_app({"app/fire": jobs})) as url:
         first = start(*_run(plan, url))
         jobs.wait_for(2)

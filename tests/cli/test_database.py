@@ -1,4 +1,4 @@
-"""Runs that ask a database (SQLite here): selection, lookups, drains, checks, and their resume."""
+"""Runs that query a database (here SQLite): selection, lookups, drains, checks, resume."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ delay: 0s
 
 
 class Worker:
-    """Takes 10 of a repository's backlog with each job; holds the jobs up from the `hold`-th on."""
+    """Takes 10 off a repository's backlog with each job; from the `hold`-th job on, jobs wait."""
 
     def __init__(self, database: Path, hold: int | None = None) -> None:
         self.database, self.hold = database, hold
@@ -101,8 +101,8 @@ def test_a_drain_sends_rounds_until_the_backlog_is_empty(
 def test_a_run_that_is_killed_in_a_round_goes_on_in_it(
     backfill: Backfill, start: Start, tmp_path: Path, database: Path, killed_in: int
 ) -> None:
-    """Every event of every round takes effect once, and the repositories stay those of the start,
-    although the query would give others by now."""
+    """Every event of every round takes effect once, and the repositories are those of the start,
+    although the query would give others by then."""
     worker = Worker(database, hold=killed_in)
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     with served(create_app({"app/drain": worker})) as url:
@@ -124,7 +124,7 @@ def test_a_run_that_is_killed_in_a_round_goes_on_in_it(
 def test_what_failed_in_a_drain_is_sent_once_more_and_proved_again(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
-    """A retry knows its events: it asks no backlog, and it makes the checks of the plan."""
+    """A retry knows its events: it queries no backlog, and makes the plan's checks again."""
     worker = Worker(database)
 
     def fragile(event: Mapping[str, Any]) -> None:
@@ -155,7 +155,8 @@ STUCK = "CREATE TRIGGER stuck BEFORE UPDATE ON repositories BEGIN SELECT RAISE(I
 def test_a_drain_that_is_stalled_goes_on_once_that_is_said(
     backfill: Backfill, tmp_path: Path, database: Path, more: str
 ) -> None:
-    """As its end, `status`, `report`, the page and `apply` say; without it, it ends at once."""
+    """The run's last lines, `status`, `report`, the page and `apply` name the flag that does it;
+    without the flag the resumed run ends at once."""
     body = BODY.replace("[drain]", "[drain, tell]") if more else BODY
     plan, worker = write_plan(tmp_path, body, catalog=f"{CATALOG}{more}"), Worker(database)
     with closing(sqlite3.connect(database)) as db, db:
@@ -186,7 +187,7 @@ def test_a_drain_that_is_stalled_goes_on_once_that_is_said(
 def test_a_drain_that_stopped_on_a_failure_goes_on_by_itself_once_that_is_made_good(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
-    """It is not stalled: nothing else is to be passed over."""
+    """The drain is not stalled, so that no other failure needs to be passed over."""
     failing = threading.Event()
     failing.set()
     worker = Worker(database)
@@ -290,7 +291,7 @@ def test_a_drain_that_is_given_more_goes_on(
 def test_a_backlog_that_cannot_be_asked_is_not_clear(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
-    """The column is gone once the first round is done."""
+    """The column is gone after the first round."""
 
     one_at_a_time = threading.Lock()
 
@@ -311,7 +312,7 @@ def test_a_backlog_that_cannot_be_asked_is_not_clear(
 def test_a_question_that_fails_in_a_later_round_leaves_the_run_incomplete(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
-    """The lookup's table is gone once the first round is done: the plan was not invalid."""
+    """The lookup's table is gone after the first round, which does not make the plan invalid."""
 
     def change(statement: str) -> None:
         with closing(sqlite3.connect(database, timeout=30)) as db, db:
@@ -497,7 +498,7 @@ def test_a_database_that_is_not_there_is_6_and_none_is_made(
 def test_a_check_after_a_drain_is_for_the_items_that_the_drain_has_sent(
     backfill: Backfill, tmp_path: Path, database: Path, *, grouped: bool
 ) -> None:
-    """What had nothing to do when the stage started could not move either."""
+    """Items that had nothing to do when the stage started could not move either."""
     catalog = CATALOG.replace("as repo, id from", "as repo, id, pending from").replace(
         "    payload:", "    when: repo.pending > 0\n    payload:"
     )
@@ -543,7 +544,7 @@ operations:
 def test_a_check_is_for_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str, which: str, stuck: str | None
 ) -> None:
-    """None of them was there when the run was planned, whose checks were for none then."""
+    """None of them existed when the run was planned: the checks had no items then."""
 
     def work(event: Mapping[str, Any]) -> None:
         with closing(sqlite3.connect(database, timeout=30)) as db, db:
@@ -575,7 +576,7 @@ checks:
         assert (check["message"] or "").endswith("(n/3)" if stuck else "")
         with closing(sqlite3.connect(database)) as db, db:
             db.execute("UPDATE repositories SET pending = 0")
-        if stuck:  # what was found out is remembered
+        if stuck:  # the items found by the stage are remembered
             again = backfill("resume", "latest", "--format", "json")
             (check,) = json.loads(again.out)["checks"]
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")

@@ -1,4 +1,4 @@
-"""`backfill dev`, and what it has in common with `serve` and `ui`: where they listen."""
+"""`backfill dev`, and what it shares with `serve` and `ui`: where they listen."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ KEYS = {"INNGEST_EVENT_KEY": "event-key-of-the-test", "INNGEST_SIGNING_KEY": "ab
 
 @dataclass
 class Server:
-    """Inngest's open-source server, as far as a doctor looks: the answers were recorded from one.
+    """The part of Inngest's open-source server that a doctor sees, with recorded answers.
 
-    `functions`: event by function; None: the server does not tell (Cloud, or --no-ui).
+    `functions`: the event of each function; None: the server does not tell (Cloud, or --no-ui).
     """
 
     functions: dict[str, str] | None
@@ -77,7 +77,7 @@ class Server:
 
 
 async def _not_there(_request: Request) -> Response:
-    """As servers before those that list functions."""
+    """Answer as servers did before they listed functions."""
     return PlainTextResponse("404 page not found", 404)
 
 
@@ -119,7 +119,7 @@ def test_wrong_keys_are_told_apart_and_never_shown(backfill: Backfill) -> None:
 
 
 def test_keys_that_cannot_be_right_are_known_without_asking(backfill: Backfill) -> None:
-    """No request leaves: there is no network here, and an unreachable target would be named."""
+    """No request is made: an unreachable target would be reported, since tests have no network."""
     same = {"INNGEST_EVENT_KEY": "same", "INNGEST_SIGNING_KEY": "same"}
     result = backfill("doctor", "--target", "cloud", "--format", "json", env=same)
     assert result.status == 4
@@ -130,7 +130,7 @@ def test_keys_that_cannot_be_right_are_known_without_asking(backfill: Backfill) 
 def test_a_target_that_is_not_there_has_one_fault_and_its_mend(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    """The status is that of a command which only asks; but what is to be mended goes first."""
+    """It ends with 6, as other commands that only ask; but an invalid plan takes precedence."""
     target = ("--target", "http://127.0.0.1:1")
     result = backfill("doctor", *target)
     assert result.status == 6
@@ -159,7 +159,7 @@ def test_an_event_that_no_function_listens_to_is_a_fault_and_refuses_the_run(
 def test_a_server_that_does_not_tell_is_known_from_the_last_run(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    """First nothing is known, then the journal knows that jobs came of the event."""
+    """At first nothing is known; after a run the journal knows that jobs came of the event."""
     plan = write_plan(tmp_path, repos(1) + SYNC)
     app = create_app({"app/sync": lambda _event: None}, event_key=KEYS["INNGEST_EVENT_KEY"])
     routes = [Route("/v2/apps", _not_there), Mount("/", app)]
@@ -195,7 +195,7 @@ def test_skip_preflight_sends_all_the_same_and_is_written_down(
 def test_a_retry_says_what_keeps_its_events_from_starting_jobs_before_it_sends_them(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    """It is asked for by who knows what failed: it is told, and not refused."""
+    """Whoever retries knows what failed: the retry reports it and is not refused."""
     plan = write_plan(tmp_path, repos(1) + SYNC)
 
     def fails(_event: Any) -> None:

@@ -1,4 +1,4 @@
-"""Each command that prints JSON prints a document whose closed schema is published."""
+"""Each JSON document that a command prints has a published schema, which allows no other keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SYNC = "operations: [sync]\n"
 def test_every_document_of_every_command_is_of_its_form(
     backfill: Backfill, tmp_path: Path, url: str, jobs: Jobs
 ) -> None:
-    """Those of drains, checks, retries, workers and git are held to it where they are tested."""
+    """Documents of drains, checks, retries, workers and git are validated in their own tests."""
     jobs.failing = {"o/r1"}
     plan = write_plan(tmp_path, repos(3) + SYNC + 'schedule: {cron: "0 3 * * *"}\n')
     (tmp_path / "other").mkdir()
@@ -75,7 +75,7 @@ def test_a_document_names_its_form(key: str) -> None:
 
 
 def _open(schema: object, path: str = "") -> list[str]:
-    """Objects with named keys that admit others as well; a payload's keys are the plan's."""
+    """Find objects with named keys that allow others too; a payload's keys belong to the plan."""
     found = []
     if isinstance(schema, dict):
         if "properties" in schema and schema.get("additionalProperties") is not False:

@@ -65,7 +65,7 @@ def test_a_drain_at_its_goal_is_completed_whatever_has_failed_on_the_way(
 def test_a_failure_in_the_round_that_reaches_the_goal_stops_nothing(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
-    """The plan stops on a failure, and the work was done by somebody else meanwhile."""
+    """The plan stops on a failure, but meanwhile somebody else did the work."""
 
     def work(event: Mapping[str, Any]) -> None:
         with closing(sqlite3.connect(database, timeout=30)) as db, db:
@@ -87,7 +87,7 @@ def test_a_failure_in_the_round_that_reaches_the_goal_stops_nothing(
 def test_a_retry_of_a_drain_sends_for_an_item_once_and_not_for_those_that_are_done(
     backfill: Backfill, tmp_path: Path, database: Path, times: int
 ) -> None:
-    """Of four rounds o/b failed in two, or in all of them."""
+    """Of four rounds, o/b failed in two or in all."""
     worker = Worker(database)
     fragile = Fragile(worker, times)
     catalog = CATALOG.replace("stalled_after: 2", "max_rounds: 4\n      stalled_after: 9")

@@ -1,4 +1,4 @@
-"""Nothing to do is one thing, whatever the reason and whoever asks: `if_empty`."""
+"""Nothing to do is handled in one way, whatever the reason and the command: `if_empty`."""
 
 from __future__ import annotations
 

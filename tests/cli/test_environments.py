@@ -1,4 +1,4 @@
-"""Environments of the project file: a target, its database, variables and keys belong together."""
+"""Environments of the project file tie a target to its database, variables and keys."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plan(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def databases(tmp_path: Path) -> dict[str, str]:
-    """One repository of each age in each database, named after it."""
+    """Give each database a repository of each age, named after the database."""
     found = {}
     for name in ("staging", "production"):
         with sqlite3.connect(tmp_path / f"{name}.db") as connection:
@@ -118,7 +118,7 @@ guards: [{sql: {query: select 1, at_most: 1}}]
 
 
 async def refusing(scope: Any, receive: Any, send: Any) -> None:
-    """A server that knows no key."""
+    """A server that refuses every key."""
     headers = [(b"content-length", b"0")]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
@@ -130,7 +130,7 @@ async def refusing(scope: Any, receive: Any, send: Any) -> None:
 def test_a_key_is_called_by_the_variable_that_it_is_read_from(
     backfill: Backfill, tmp_path: Path, named: tuple[str, ...], values: str, command: str
 ) -> None:
-    """Setting the usual one would change nothing in an environment that names its own."""
+    """In an environment that names its own variable, setting the usual one would change nothing."""
     (tmp_path / "backfill.yaml").write_text(OWN_KEYS, encoding="utf-8")
     (tmp_path / "plan.yaml").write_text(GUARDED, encoding="utf-8")
     environ = dict.fromkeys((*OWN, *USUAL), values)
@@ -173,7 +173,7 @@ def test_an_environment_that_is_not_there_is_named_with_those_that_are(plan: Pat
 def test_a_run_keeps_its_environment_when_it_is_retried(
     backfill: Backfill, plan: Path, databases: dict[str, str]
 ) -> None:
-    """`retry` and `resume` go by the run, whatever is chosen by then."""
+    """`retry` and `resume` use the run's environment, whichever is selected by then."""
     text = PROJECT.replace("target: cloud", "target: embedded")
     (plan.parent / "backfill.yaml").write_text(text, encoding="utf-8")
     run = ("run", plan, "--env", "production", "--skip-preflight", "--yes", "--format", "json")

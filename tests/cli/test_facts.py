@@ -1,4 +1,4 @@
-"""`plan --record` and `--facts`: a plan that asks a database is previewed where there is none."""
+"""`plan --record` and `--facts`: preview a plan that queries a database where there is none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ operations: [repository-sync]
 
 @pytest.fixture
 def database(tmp_path: Path) -> dict[str, str]:
-    """The environment of those who may ask it."""
+    """The environment of a user who has access to the database."""
     with sqlite3.connect(tmp_path / "app.db") as connection:
         connection.execute("create table stale (repo text, age integer, token text)")
         rows = [("o/a", 10), ("o/b", 40), ("o/c", 50)]

@@ -1,4 +1,4 @@
-"""`backfill format`: plans and catalogs in their one form, each file whole or not at all."""
+"""`backfill format`: plans and catalogs in their one layout, each file whole or not at all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OTHERS = {
 
 @pytest.fixture
 def plans(tmp_path: Path) -> Path:
-    """A folder with a plan, a catalog, and what is neither."""
+    """A folder with a plan, a catalog, and files that are neither."""
     folder = tmp_path / "plans"
     folder.mkdir()
     (folder / "nightly.yaml").write_text(PLAN)
@@ -107,7 +107,7 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(
 
 
 def test_a_file_is_replaced_and_keeps_its_mode(backfill: Backfill, plans: Path) -> None:
-    """Who has the old file open reads the old text to its end."""
+    """A reader that has the old file open reads the old text to its end."""
     path = plans / "nightly.yaml"
     path.chmod(0o640)
     (plans / "other-name-of-the-old-file").hardlink_to(path)
@@ -134,7 +134,7 @@ def test_bytes_that_no_rule_names_stay(backfill: Backfill, tmp_path: Path) -> No
 
 
 def test_a_saved_plan_is_not_touched(backfill: Backfill, plans: Path) -> None:
-    """Whatever changed a byte of it would break its checksum."""
+    """Changing one byte of it would break its checksum."""
     saved = plans / "saved.json"
     assert backfill("plan", plans / "nightly.yaml", "--out", saved).status == 0
     before = saved.read_bytes()

@@ -1,4 +1,4 @@
-"""A command starts fast: it loads the libraries that its work takes, and its help none of them."""
+"""Commands start fast: each loads only the libraries that it needs, and its help none of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATE = "orjson"
 _SENDING = f"{_READING} {_STATE} anyio asyncio httpx tenacity ulid"
 _EMBEDDED = "starlette"
 
-# What each may load, beside click, for a plan whose templates are plain references.
+# What each may load besides click, for a plan whose templates are plain references.
 MAY_LOAD = {
     "init new.yaml": "",
     "schema": "",
@@ -61,7 +61,7 @@ MAY_LOAD = {
 
 
 def run(code: str, *arguments: str, within: Path) -> str:
-    """What is on the last line of stderr."""
+    """Return the last line of stderr."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
@@ -76,7 +76,7 @@ def run(code: str, *arguments: str, within: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a plan, and a state in which it was run."""
+    """A folder with a plan, and with a state that has a run of it."""
     folder = tmp_path_factory.mktemp("imports")
     for arguments in ("init plan.yaml", "run plan.yaml"):
         command = [sys.executable, "-m", "runner", *arguments.split()]
@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_help_loads_any_of_them(tmp_path: Path) -> None:
-    """One process says them all: what the first loads would still be there at the last."""
+    """One process prints all of them: a library that the first loads would be seen at the last."""
     code = (
         "import sys\nfrom runner.cli.main import COMMANDS, _guarded\n"
         "for name in ['', *COMMANDS]:\n"
@@ -109,8 +109,8 @@ def test_who_asks_for_the_version_waits_for_no_type_of_ours(tmp_path: Path) -> N
 
 
 def _chains() -> list[list[str]]:
-    """Commands that one process may run one after the other: what a command has loaded is still
-    there at the next one, which may load as much and more."""
+    """Group commands that one process may run in turn: a library that one loads stays loaded for
+    the next, which must be allowed to load as much or more."""
     chains: list[list[str]] = []
     for command in sorted(MAY_LOAD, key=lambda one: len(_allowed(one))):
         for chain in chains:

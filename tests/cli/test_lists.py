@@ -1,4 +1,4 @@
-"""Every list fits 40, 80 and 160 columns, and is whole where it is piped."""
+"""Every list fits 40, 80 and 160 columns, and is complete when piped."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ plan: plan.yaml
 expect: {events: {count: 4}}
 """
 
-# What each command that prints text for people is asked for; and what is in it, on one line.
+# A call of each command that prints text for people, and a text that must be on one line of it.
 LISTS = {
     "runs": ("runs", "onboard-the-acme-workspace"),
     "events": (f"events {RUN}", SAID),
@@ -86,12 +86,12 @@ NONE = {
     **dict.fromkeys(("resume", "pause", "tune", "cancel", "init", "skill"), "one sentence"),
     **dict.fromkeys(("sync", "dev", "ui", "mcp"), "goes on: what it says is a log"),
 }
-CUT = {"plan, with events", "run"}  # at a terminal an event is a line
+CUT = {"plan, with events", "run"}  # on a terminal each event is cut to one line
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run that failed, on a target that is held by now, and plans beside it."""
+    """A failed run on a target that is now held, and plans beside it."""
     folder = tmp_path_factory.mktemp("lists")
     with closing(sqlite3.connect(folder / "app.db")) as database, database:
         database.execute("CREATE TABLE repositories (name TEXT)")
@@ -168,7 +168,8 @@ def test_a_list_fits_the_terminal_and_is_whole_where_it_is_piped(
 
 
 def _words(lines: list[str]) -> set[str]:
-    """Without headings, which a narrow terminal has no room for, and what differs by itself."""
+    """The words without headings, for which a narrow terminal has no room, and without times and
+    ids, which vary."""
     return {
         word
         for line in lines

@@ -1,4 +1,4 @@
-"""Help, versions, and the one error boundary."""
+"""Help, versions, and the one place that handles errors."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_json_begins_no_command_to_the_ci_that_keeps_the_log(
 def test_windows_is_refused_in_words(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything is imported that is not there."""
+    """Before modules are imported that Windows does not have."""
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SystemExit) as ended:
         main()
@@ -110,7 +110,7 @@ def test_windows_is_refused_in_words(
 
 
 def test_what_windows_has_not_is_imported_after_that() -> None:
-    """`import fcntl` at the beginning would be a traceback."""
+    """`import fcntl` at the top would end in a traceback."""
     code = (
         "import sys\nfor name in ('fcntl', 'pwd', 'grp', 'resource', 'termios'):\n"
         "    sys.modules[name] = None\n"
@@ -124,7 +124,7 @@ def test_what_windows_has_not_is_imported_after_that() -> None:
 def test_an_argument_that_is_empty_is_refused_by_every_command(
     backfill: Backfill, command: str
 ) -> None:
-    """As a path it would be the working directory, as a run any whose id begins so."""
+    """As a path it would be the working directory; as a run id, the prefix of any run's."""
     done = backfill(command, "")
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith(f"error: an argument after `{command}` is empty\n")
@@ -175,7 +175,7 @@ def test_more_events_than_there_are_is_all_of_them(
     ],
 )
 def test_a_span_that_ends_at_no_time_is_refused(backfill: Backfill, given: tuple[str, ...]) -> None:
-    """A hold until after the year 9999 ended each later `status` with 70."""
+    """A hold until after the year 9999 once made each later `status` end with 70."""
     done = backfill(*given)
     said = "more than 100 years" in done.err or "a hold of 0s holds nothing" in done.err
     assert (done.status, said) == (2, True)

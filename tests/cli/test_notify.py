@@ -1,4 +1,4 @@
-"""`notify:` in the project file: who is told of a run, whatever becomes of that."""
+"""`notify:` in the project file: who is notified of a run, whatever becomes of the notices."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_whatever_drives_a_run_tells_of_it(
     hook.told.clear()
     jobs.failing = set()
     done = backfill(command, "latest", env=env)
-    if command == "resume":  # it goes on to another end
+    if command == "resume":  # it ends once more
         assert (done.status, hook.events) == (1, ["ended"])
     else:
         assert (done.status, hook.events) == (0, ["started", "ended"])
@@ -116,7 +116,7 @@ def test_whatever_drives_a_run_tells_of_it(
 def test_a_run_that_follows_from_a_commit_is_told_of_as_the_commit_says(
     backfill: Backfill, tmp_path: Path, url: str, hook: Hook, jobs: Jobs
 ) -> None:
-    """The next commit tells another, and only of a failure."""
+    """The next commit names another hook, to notify only of failures."""
     remote = Git.init(tmp_path / "remote")
     write_plan(remote.folder, repos(2) + SYNC)
     write_project(remote.folder, "{kind: webhook, url: HOOK}")
@@ -204,14 +204,14 @@ def test_a_refusal_that_may_pass_is_tried_again_and_one_that_may_not_is_not(
 
 
 async def huge(scope: Scope, receive: Receive, send: Send) -> None:
-    """An answer of a gigabyte."""
+    """Answer with a gigabyte."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for _ in range(1_024):
         await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
 
 
 async def moved(scope: Scope, receive: Receive, send: Send) -> None:
-    """... to where nobody has said that runs may be told of."""
+    """Redirect to an address that nobody configured."""
     elsewhere = [(b"location", b"http://127.0.0.1:9/another-secret-path")]
     await send({"type": "http.response.start", "status": 307, "headers": elsewhere})
     await send({"type": "http.response.body", "body": b"see http://a-secret-path"})
@@ -254,7 +254,7 @@ def test_held_for_longer_than_is_allowed_a_run_tells_why_and_since_when(
 def test_what_was_not_delivered_before_a_kill_is_delivered_by_whoever_goes_on(
     tmp_path: Path, backfill: Backfill, url: str, hook: Hook, start: Start, jobs: Jobs
 ) -> None:
-    """Its process is killed while the hook hangs: the notice is in the journal."""
+    """The process is killed while the hook hangs: the notice is in the journal."""
     write_project(tmp_path, "{kind: webhook, url: HOOK}")
     plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 1\ndelay: 100ms\n")
     hook.hangs = True
@@ -267,14 +267,14 @@ def test_what_was_not_delivered_before_a_kill_is_delivered_by_whoever_goes_on(
     with (
         closing(sqlite3.connect(".backfill/state.db")) as state,
         state,
-    ):  # else it is a while until it is tried again
+    ):  # otherwise the next attempt would take a while
         state.execute("UPDATE notices SET due = 0")
     assert backfill("resume", "latest", env={"HOOK": hook.url}).status == 0
     assert hook.events == ["started", "ended"]
 
 
 def test_a_state_that_fails_ends_no_run(tmp_path: Path) -> None:
-    """Whatever goes wrong with what is told, nothing is raised."""
+    """Whatever goes wrong with the notices, nothing is raised."""
 
     class Lost:
         def hooks(self, _run: str) -> list[Any]:

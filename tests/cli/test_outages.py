@@ -1,5 +1,5 @@
 """The server, the state and the user's database are away in mid-run: nothing is lost, the run goes
-on, and what it waits for is shown."""
+on, and it shows what it waits for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCHES = "operations: [sync]\nbatch_size: 1\ndelay: 150ms\n"
 
 
 class Proxy:
-    """In front of a server: what goes through it breaks, and is refused, while it is closed."""
+    """Sits in front of a server; while it is closed, connections break and are refused."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -41,12 +41,12 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Of a server of the web."""
+        """The address of a web server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        """Of a PostgreSQL."""
+        """The URL of a PostgreSQL server."""
         options = "&".join(part for part in self.query.split("&") if not part.startswith("host="))
         user = f"{self.user}:{quote(self.password)}" if self.password else self.user
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres?sslmode=disable&{options}"
@@ -127,7 +127,7 @@ def test_a_server_that_is_away_in_mid_run_is_waited_for_and_shown_on_every_surfa
     stage: dict[str, Any] = {}
 
     def is_tried() -> bool:
-        """What sends and what follows are tried each by itself."""
+        """Sender and follower retry independently."""
         shown = backfill("status", "--format", "json", "--state", state).out
         stage.update(json.loads(shown)["stages"][0])
         return bool((stage["wait"] or {}).get("tries", 0) >= 3)

@@ -17,7 +17,7 @@ from tests.support import repos, write_plan
 from tests.types import Backfill, Result
 
 SYNC = "operations: [sync]\n"
-# Those of contributor-info ask a database: tests/contributor_info runs them.
+# Without contributor-info, whose plans query a database: tests/contributor_info runs those.
 PLANS = sorted(
     path
     for path in (*ROOT.glob("plans/*.yaml"), *ROOT.glob("plans/quickstart/*.yaml"))
@@ -52,8 +52,8 @@ PROJECT = "apiVersion: backfill/v1\nkind: BackfillProject\n"
 def test_what_lies_beside_plans_is_checked_in_its_own_form(
     backfill: Backfill, tmp_path: Path, name: str, text: str
 ) -> None:
-    """Named alone, as by a hook of pre-commit; by a shell's pattern; in a folder; on a branch that
-    has changed no plan."""
+    """Named alone, as a pre-commit hook does; by a shell pattern; in a folder; on a branch that
+    changed no plan."""
     plan = write_plan(tmp_path, repos(1) + SYNC)
     beside = tmp_path / name
     beside.write_text(text, "utf-8")
@@ -133,7 +133,7 @@ ADVICE = 'policy: [{name: few, require: "totals.events < 1", level: advisory}]\n
 def test_strict_counts_every_warning_that_is_told(
     backfill: Backfill, tmp_path: Path, command: str, more: str, project: str, strict: int
 ) -> None:
-    """Also those of the target, of the policy, and those that are known once a plan is planned."""
+    """Also warnings of the target, of the policy, and those that only planning finds."""
     (tmp_path / "backfill.yaml").write_text(PROJECT + project, "utf-8")
     handlers = 'handlers: {app/sync: "worker:sync"}\n' if project else ""
     plan = write_plan(tmp_path, repos(1) + SYNC + handlers + more)
@@ -157,7 +157,7 @@ def test_strict_counts_every_warning_that_is_told(
 def test_an_option_that_does_nothing_beside_another_is_refused(
     backfill: Backfill, tmp_path: Path, words: str
 ) -> None:
-    """The one in the middle is what makes the last one idle."""
+    """The option in the middle makes the last one useless."""
     plan = write_plan(tmp_path, repos(1) + SYNC)
     done = backfill(*(str(plan) if word == "PLAN" else word for word in words.split()))
     assert (done.status, " does nothing with --" in done.err) == (2, True)
@@ -341,7 +341,7 @@ def test_init_takes_a_folder(backfill: Backfill, folder: str) -> None:
 
 
 def _expect_named(done: Result) -> None:
-    """Whatever was written is said, and nothing else."""
+    """The command lists the files that it wrote, and no others."""
     assert done.status == 0
     files = done.out.partition("\n")[0].removeprefix("wrote ").split(", ")
     assert sorted(files) == sorted(str(path) for path in Path().iterdir() if path.is_file())

@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def differences(folder: Path, **test: Any) -> list[str]:
-    """Of a file with one case."""
+    """Return the differences that a test file with one case has."""
     written = HEAD + yaml.safe_dump(test)
     (folder / "stale.test.yaml").write_text(written, encoding="utf-8")
     with Session(environ={}) as session:
@@ -305,7 +305,7 @@ def test_the_exit_status_says_how_it_went(
     monkeypatch.chdir(folder)
     path = folder / "deep" / "er" / "stale.test.yaml"
     path.parent.mkdir(parents=True)
-    (folder / ".git").mkdir()  # one repository has both
+    (folder / ".git").mkdir()  # one repository holds the plan and the test
     text = HEAD.replace("stale.yaml", "../../stale.yaml") + "given: {repos: [{repo: acme/x}]}\n"
     for expect, status in (("{events: {count: 3}}", 0), ("{events: {count: 9}}", 1), ("3", 3)):
         path.write_text(f"{text}expect: {expect}\n", encoding="utf-8")
@@ -318,7 +318,7 @@ def test_the_exit_status_says_how_it_went(
     assert "9 events expected, 3 came" in backfill("test", "--format", "github").out
     assert backfill("test", "--update").status == 0
     assert backfill("test").status == 0
-    assert backfill("validate", "deep/er").status == 2  # a test is no plan
+    assert backfill("validate", "deep/er").status == 2  # a test file is no plan
 
 
 def test_the_shipped_plans_hold_their_tests() -> None:

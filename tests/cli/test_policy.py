@@ -1,4 +1,4 @@
-"""Rules above the plan: judged on the execution plan, and never by what a pull request says."""
+"""Rules above the plan: judged by the execution plan, and never by what a pull request says."""
 
 from __future__ import annotations
 

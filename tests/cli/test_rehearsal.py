@@ -1,4 +1,4 @@
-"""`report --compare-with`: what a run of some items shows of the whole plan."""
+"""`report --compare-with`: what a run of some items tells about the whole plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan over Supabase's REST interface alone: a key and an address, and no SQL."""
+"""A plan that uses only Supabase's REST interface: a key and an address, no SQL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROWS = [{"full_name": "o/a", "id": "id-1"}, {"full_name": "o/b", "id": "id-2"}]
 
 
 def project(waiting: int) -> Starlette:
-    """The REST interface of a project, with the answers that PostgREST gives to these questions."""
+    """A project's REST interface, which answers these questions as PostgREST does."""
 
     async def rest(request: Request) -> Response:
         assert request.headers["apikey"] == KEY

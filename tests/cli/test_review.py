@@ -1,4 +1,4 @@
-"""What a branch does to its plans: real repositories, with branches, merges and renames."""
+"""What a branch changes in its plans: real repositories, with branches, merges and renames."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plan(name: str, body: str) -> str:
 
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
-    """Two plans and their catalog on main, and a branch that has just left it."""
+    """Two plans and their catalog on main, and a branch that was just created."""
     git = Git.init(tmp_path / "work")
     git.write("plans/catalog.yaml", CATALOG)
     git.write("plans/one.yaml", plan("one", repos(3)))
@@ -171,7 +171,7 @@ def cloned(git: Git, folder: Path, *how: str) -> Git:
 def test_a_partial_clone_tells_what_has_changed_and_names_what_it_lacks(
     backfill: Backfill, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is fetched for it: whose server that would be is the checkout's to say."""
+    """Nothing is fetched, because the checkout would decide from which server."""
     git.write("plans/one.yaml", plan("one", repos(5)))
     git.commit()
     clone = cloned(git, tmp_path / "clone", "--filter=blob:none")
@@ -312,7 +312,7 @@ def test_mistakes_are_told_in_words(
 
 
 def test_thousands_of_repositories_fit_into_a_comment(backfill: Backfill, git: Git) -> None:
-    """Whole lines and closed folds, whatever is left out; and how much that is."""
+    """Whatever is omitted, lines are whole and folds closed, and the number omitted is given."""
     names = [f"o/repository-{number:05}" for number in range(MANY)]
     git.write("plans/two.csv", "repo\n" + "\n".join(names) + "\n")
     git.commit()

@@ -1,4 +1,4 @@
-"""Saved plans and diffs: what was reviewed is what is sent, once, and a change is shown."""
+"""Saved plans and diffs: what was reviewed is sent, once, and a change is shown."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_what_a_saved_plan_has_its_own_of_is_refused(
     shown = backfill("plan", saved, *arguments)
     assert (shown.status, shown.out) == (2, "")
     assert f"{arguments[0]} " in shown.err
-    if arguments[0] not in ("--target", "--env"):  # `diff` has no target
+    if arguments[0] not in ("--target", "--env"):  # `diff` has no --target
         assert backfill("diff", saved, saved, *arguments).status == 2
 
 
@@ -241,7 +241,8 @@ def git(folder: Path, *arguments: str) -> None:
 def test_only_plans_that_have_changed_are_checked(
     backfill: Backfill, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the plan file itself, or in a file that it is made of; in Actions as annotations."""
+    """A change in the plan file or in a file that it uses counts; in Actions, problems are
+    annotations."""
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     (tmp_path / "repos.csv").write_text("repo\no/r0\n")
     other = tmp_path / "other.yaml"
@@ -271,7 +272,7 @@ def test_only_plans_that_have_changed_are_checked(
 def test_a_diff_of_git_revisions_sees_the_files_as_they_were(
     backfill: Backfill, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the catalog of that time, whatever lies in the folder now."""
+    """With the catalog of that revision, whatever is in the folder now."""
     monkeypatch.chdir(tmp_path)
     git(tmp_path, "init", "-q", "-b", "main")
     git(tmp_path, "add", "plan.yaml", "catalog.yaml")

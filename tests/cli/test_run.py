@@ -101,7 +101,7 @@ def test_a_handler_that_cannot_be_loaded_stops_the_run_before_anything_is_sent(
 
 
 class Received:
-    """A handler that counts, and can hold the jobs back."""
+    """A handler that counts, and can block the jobs."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -130,7 +130,7 @@ def test_a_run_against_a_server_with_keys(backfill: Backfill, tmp_path: Path) ->
 
 
 def test_keys_appear_nowhere(backfill: Backfill, tmp_path: Path) -> None:
-    """Not on stdout, not on stderr, not in the journal; also where a key is refused."""
+    """Not on stdout, not on stderr, not in the journal, even if a key is refused."""
     plan = write_plan(tmp_path, repos(2) + SYNC)
     for right in (True, False):
         key = KEYS["INNGEST_EVENT_KEY"] if right else "another"
@@ -167,7 +167,7 @@ def test_following_must_work_before_anything_is_sent(
         assert received.ids == []
         assert "there is no run" in backfill("resume", "latest").err, "nothing is left behind"
         sent = backfill("run", plan, "--target", url, "--no-wait", env=env)
-        until(lambda: len(received.ids) == 2)  # nobody has waited for its jobs
+        until(lambda: len(received.ids) == 2)  # the run did not wait for its jobs
     assert sent.status == 0
     assert "is not known" in sent.out
 
@@ -221,7 +221,7 @@ def test_a_broken_state_is_said_before_anything_is_sent(backfill: Backfill, tmp_
 
 
 def _anew(*arguments: object) -> subprocess.Popen[str]:
-    """A process of its own: a fork of the warm one waits for no thread at its end."""
+    """Start a new process: a fork of the warm one does not wait for threads when it ends."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -319,7 +319,7 @@ def test_resume_on_the_embedded_target_starts_the_jobs_again_that_died_with_it(
 def test_what_handlers_leave_for_the_end_of_the_process_is_done(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    """Reports of errors and traces are sent then, and the process ends without freeing anything."""
+    """Such as sending error reports and traces, although the process ends without cleaning up."""
     (tmp_path / "worker.py").write_text(
         "import atexit, sys\n"
         "def sync(event): atexit.register(lambda: print('sent', event['data']['repo']))\n",
@@ -332,7 +332,7 @@ def test_what_handlers_leave_for_the_end_of_the_process_is_done(
 
 
 def test_no_wait_on_the_embedded_target_is_refused(backfill: Backfill, quickstart: Path) -> None:
-    """Its jobs end with the process: sent and forgotten would be lost."""
+    """Its jobs end with the process: events that are not followed would be lost."""
     result = backfill("run", quickstart, "--no-wait")
     assert result.status == 4
     assert "jobs that are not followed" in result.err

@@ -1,4 +1,5 @@
-"""Runs that are sent and not followed: nothing calls them completed before somebody has looked."""
+"""Runs that are sent and not followed: they count as completed only after somebody followed
+them."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def test_sent_is_a_state_of_its_own_until_resume_has_followed_it(
     ends: str,
     scheduled: bool,
 ) -> None:
-    """A scheduled plan is never followed by the command that sends it."""
+    """The command that sends a scheduled plan never follows it."""
     jobs.failing = {"o/r1"} if failing else set()
     body = repos(3) + "operations: [sync]\n" + (SCHEDULED if scheduled else "")
     plan, unfollowed = write_plan(tmp_path, body), [] if scheduled else ["--no-wait"]

@@ -1,4 +1,4 @@
-"""`backfill skill`; that its commands do as it says is held by tests/docs, as of every page."""
+"""`backfill skill`; tests/docs runs the commands of the skill, as those of every page."""
 
 from __future__ import annotations
 

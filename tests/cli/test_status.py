@@ -1,4 +1,4 @@
-"""A run as others see it: status, runs, events and logs, while it goes on in another process."""
+"""A run as others see it: status, runs, events and logs, while another process drives it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_time_left_is_told_with_its_basis(
     ],
 )
 def test_what_is_about_a_run_that_is_there_makes_no_state(backfill: Backfill, command: str) -> None:
-    """A mistyped --state is an error, and no empty list of runs."""
+    """A mistyped --state is an error, not an empty list of runs."""
     done = backfill(*command.split())
     assert done.status == 2
     assert "there is no state in .backfill/state.db, and so no run" in done.err
@@ -125,7 +125,7 @@ def test_before_the_first_run_there_are_no_runs(backfill: Backfill) -> None:
 
 
 class TestAfterwards:
-    """Of a run that has ended, with a failure in it."""
+    """A run that has ended, with failures."""
 
     @pytest.fixture(autouse=True)
     def run(self, backfill: Backfill, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_the_next_run_is_told_how_long_its_jobs_take_and_so_is_its_preview(
 def test_a_preview_reads_no_state_that_is_not_a_file_here(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    """A dry run reaches nothing."""
+    """A dry run connects to nothing."""
     plan = write_plan(tmp_path, repos(4) + SYNC)
     done = backfill("plan", plan, env={"BACKFILL_STATE": "postgresql://127.0.0.1:1/none"})
     assert done.status == 0
@@ -304,7 +304,7 @@ def test_the_story_is_followed_to_its_end_and_names_who_did_what(
 def test_every_surface_says_who_started_resumed_and_retried_a_run(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    """In CI it is whoever its job runs for."""
+    """In CI it is the user that the job runs for."""
     env = {"GITHUB_ACTOR": "octocat"}
     jobs = Jobs(failing=["o/r1"])
     with served(create_app({"app/sync": jobs})) as url:

@@ -74,7 +74,7 @@ def test_what_is_pushed_is_applied_once(
 def test_an_environment_is_that_of_the_repositorys_own_project(
     backfill: Backfill, remote: Git, url: str
 ) -> None:
-    """Also where this folder has none of that name, and anew with each commit."""
+    """Even if this folder has no such environment, and read again with each commit."""
     head = "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments:\n"
     remote.write("backfill.yaml", f"{head}  there: {{target: 'https://example.com'}}\n")
     remote.commit()
@@ -94,7 +94,7 @@ def test_an_environment_is_that_of_the_repositorys_own_project(
 def test_a_plan_that_is_a_link_out_of_the_repository_is_refused_as_apply_refuses_it(
     once: Once, remote: Git, jobs: Jobs, tmp_path: Path, name: str, status: int
 ) -> None:
-    """Other links that lead there are left out."""
+    """Other links out of the repository are ignored."""
     (tmp_path / "two.yaml").write_text(plan("two", "o/b"))
     (remote.folder / name).symlink_to(tmp_path / "two.yaml")
     remote.commit()
@@ -164,8 +164,8 @@ def test_a_commit_is_applied_only_with_a_known_signature_where_one_is_demanded(
 def test_a_key_of_another_kind_is_no_allowed_signer(
     once: Once, remote: Git, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Git would take any key of the keyring for a signature of that kind."""
-    home = tempfile.mkdtemp(dir="/tmp")  # its agent's socket has room for 107 characters
+    """Git would accept any key of the keyring for that kind of signature."""
+    home = tempfile.mkdtemp(dir="/tmp")  # gpg-agent's socket path must not exceed 107 characters
     monkeypatch.setenv("GNUPGHOME", home)
     made = ["--quick-gen-key", "tester@example.com", "ed25519", "sign", "never"]
     gpg = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
@@ -312,7 +312,7 @@ def test_it_follows_until_sigterm_and_status_tells_how_it_is(
 def test_a_process_that_is_stopped_or_killed_in_mid_run_is_carried_on_by_the_next(
     start: Start, remote: Git, url: str, jobs: Jobs, once: Once, backfill: Backfill
 ) -> None:
-    """SIGTERM ends the run in order (7); after SIGKILL the one that applies is on its own."""
+    """SIGTERM ends the run in order (7); after SIGKILL the process that applies goes on alone."""
     names = [f"o/r{number}" for number in range(6)]
     pacing = "batch_size: 1\ndelay: 300ms\n"
     remote.write("plans/2-two.yaml", plan("two", ", ".join(names), pacing))

@@ -1,4 +1,4 @@
-"""Targets that are held: who says so, on each surface, in each kind of state."""
+"""Targets that are held: each surface says who held them and why, in each kind of state."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_hold_is_the_same_in_each_kind_of_state(tmp_path: Path, state: str) ->
     assert hold.until == pytest.approx(hold.since + 3600)
     assert store.let_go("http://a")
     assert not store.let_go("http://a")
-    assert not store.let_go("http://b")  # it is over: nothing was held by it
+    assert not store.let_go("http://b")  # it had expired, so nothing was held
     assert store.holds() == []
 
 

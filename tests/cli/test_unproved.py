@@ -1,4 +1,4 @@
-"""What a run has not proved stays unproved until something has proved it, for all of its items."""
+"""What a run has not proved stays unproved until a check proves it, for all of its items."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ operations:
         expect: {column: pending, at_most: 0}
 """
 EXPECTED = "{column: pending, at_most: 0}"
-# By what was there before the first run, and when it began: what it has moved is not moved again.
+# Compared with the values before the first run, or with its start: a retry moves nothing again.
 COMPARED = [
     EXPECTED,
     "{column: pending, decreased: true}",
@@ -53,8 +53,8 @@ def test_a_retry_does_not_prove_an_item_whose_job_completed_and_did_nothing(
     lazy: bool,
     expected: str,
 ) -> None:
-    """The job of o/a fails at first; that of o/b completes, and where it is lazy nothing moves.
-    Then nothing else does: what the first run has moved is proved."""
+    """The job of o/a fails at first; the job of o/b completes, and does nothing if `lazy`.
+    Otherwise the retry proves what the first run moved."""
     database, failing = tmp_path / "app.db", [True]
 
     def change(statement: str) -> None:
@@ -134,8 +134,8 @@ def test_what_the_first_run_has_moved_is_not_to_move_for_a_retry_that_sends_some
     expected: str,
     lazy: bool,
 ) -> None:
-    """The first run moves all rows, and an event fails whose work is another, or done; where it was
-    lazy, the check is still to hold, and is asked also where its operation sends nothing."""
+    """The first run moves all rows, and one event fails that is for other work. If `lazy`, o/a did
+    not move: its check must still hold, even in a retry that does not send its operation."""
     database, failing = tmp_path / "app.db", [True]
 
     def change(statement: str) -> None:
@@ -182,7 +182,8 @@ def test_what_the_first_run_has_moved_is_not_to_move_for_a_retry_that_sends_some
 def test_a_run_that_failed_over_a_check_alone_is_said_to_be_resumed_which_asks_it_again(
     backfill: Backfill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """By its end, `status`, `report`, the page, and what `apply` and `retry` refuse it with."""
+    """The run's last lines, `status`, `report`, the page, and the refusals of `apply` and `retry`
+    say so."""
     database = tmp_path / "app.db"
     with closing(sqlite3.connect(database)) as db, db:
         db.execute("CREATE TABLE repositories (name TEXT, pending INTEGER)")

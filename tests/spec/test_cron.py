@@ -44,7 +44,7 @@ def test_fields_are_read_as_the_engine_reads_them() -> None:
         ("* * 0 * *", "bad day"),
         ("* * * 13 *", "bad month"),
         ("* * * feb-jan *", "bad month"),
-        ("* * * * 7", "bad weekday"),  # the engine has none
+        ("* * * * 7", "bad weekday"),  # the engine does not accept 7
         ("* * * * mon-sun", "bad weekday"),
         ("*/0 * * * *", "bad minute"),
         ("1-2-3 * * * *", "bad minute"),
@@ -80,7 +80,7 @@ def test_a_day_that_never_comes_has_no_firings_and_a_leap_day_has() -> None:
 def test_over_a_change_of_the_clock_each_minute_is_due_whose_wall_time_fits(
     cron: str, zone: str, month: int, day: int
 ) -> None:
-    """As found by asking every minute of four days."""
+    """The expected times come from trying every minute of four days."""
     here, parsed = ZoneInfo(zone), parse(cron)
     start = datetime(2026, month, day, tzinfo=UTC) - timedelta(days=2)
     minutes = [start + timedelta(minutes=number) for number in range(1, 4 * 24 * 60)]

@@ -1,4 +1,4 @@
-"""CSV and JSON Lines: rows of typed values, made when asked for, or a problem with its line."""
+"""CSV and JSON Lines: rows of typed values, made on demand, or a problem with its line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runner.spec.kinds import REPOSITORY, ByKey, OwnKind, RepositoryKind
 from runner.spec.rows import Concatenated, Part, RowError, RowKind
 from tests.depth import depth
 
-# Cells that are text to us: neither numbers nor booleans.
+# Cells that read as text: neither numbers nor booleans.
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=12).map(
     "x{}".format
 )
@@ -144,7 +144,8 @@ def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: st
 def test_a_table_whose_cells_are_all_quoted_is_a_table(
     columns: list[str], cells: list[str], bom: bytes
 ) -> None:
-    """Whatever it is called; but a lone column that names no item is a text of JSON Lines too."""
+    """Whatever its name; but on stdin a lone column that names no item reads as a text of JSON
+    Lines."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerows([columns, *([cell] * len(columns) for cell in cells)])
@@ -175,7 +176,7 @@ def test_a_table_whose_cells_are_all_quoted_is_a_table(
 def test_what_has_no_ending_is_told_by_its_first_line(
     text: str, lines: bool | None, kind: RowKind, bom: bytes
 ) -> None:
-    """`repo` may be called anything, but is no repository."""
+    """An item of a collection may be called `repo`; a repository may not."""
     expected = kind is OWN if lines is None else lines
     assert is_json_lines("stdin", bom + text.encode(), kind) == expected
     assert is_json_lines("x.jsonl", bom + text.encode(), kind)
@@ -320,8 +321,8 @@ def test_what_json_writes_is_read(values: list[Data]) -> None:
 def test_a_line_is_what_it_says_or_is_refused_and_never_half_of_it(
     members: list[tuple[str, Any]], between: str
 ) -> None:
-    """Whichever of the two ways it is read: a key that is written twice, a number that JSON's
-    readers differ in."""
+    """This holds for both ways of reading a line, for a repeated key and for a number that JSON
+    readers disagree about."""
     line = ",".join(f"{json.dumps(key)}{between}{json.dumps(value)}" for key, value in members)
     rows = jsonl_rows(f"{{{line}}}")
     numbers = map(int, re.findall(r"(?<![\d.])-?\d{18,}(?![\d.e])", line))
@@ -370,7 +371,7 @@ WRITTEN = ("", "a", "01", "-1.50", "true", "é", '"a, b"', '"say ""it"""', '"two
 
 @given(st.lists(st.tuples(*[st.sampled_from(WRITTEN)] * 3), min_size=1, max_size=5))
 def test_a_column_is_what_the_rows_have_in_it(table: list[tuple[str, ...]]) -> None:
-    """Rows are put in order by it, without a look at all that they hold."""
+    """Rows are sorted by a column without reading the other cells."""
     lines = ["repo,priority,velocity,skip", *(",".join(("o/r", *cells)) for cells in table)]
     rows = csv_rows("\n".join(lines))
     for column in rows.header:

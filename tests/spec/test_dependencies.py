@@ -15,7 +15,7 @@ NAMES = "abcdef"
 
 @st.composite
 def acyclic(draw: st.DrawFn) -> dict[str, list[str]]:
-    """Each name needs only names before it in a hidden order; written in another one."""
+    """Names in random order; each needs only names that come before it in a hidden order."""
     hidden = draw(st.permutations(NAMES))
     needs = {
         name: draw(st.lists(st.sampled_from(hidden[:at]), unique=True)) if at else []
@@ -26,7 +26,7 @@ def acyclic(draw: st.DrawFn) -> dict[str, list[str]]:
 
 @given(acyclic(), st.lists(st.sampled_from(NAMES), unique=True))
 def test_needs_precede_what_needs_them(needs: dict[str, list[str]], names: list[str]) -> None:
-    """Through names that are not asked for, too."""
+    """Also through names that were not requested."""
     ordered = stable_order(names, needs)
     assert sorted(ordered) == sorted(names)
     for at, name in enumerate(ordered):
@@ -37,7 +37,7 @@ def test_needs_precede_what_needs_them(needs: dict[str, list[str]], names: list[
 def test_the_order_is_the_written_one_wherever_needs_allow(
     needs: dict[str, list[str]], names: list[str]
 ) -> None:
-    """At each step the first of the written names that can go, goes."""
+    """At each step the first name, in written order, whose needs are met comes next."""
     ordered = stable_order(names, needs)
     for at, name in enumerate(ordered):
         waiting = [other for other in names if other in ordered[at:]]

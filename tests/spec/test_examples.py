@@ -1,8 +1,8 @@
-"""Each file under tests/examples is a test: a new plan there needs no new code.
+"""Each file under tests/examples is a test: a new example needs no new code.
 
-`invalid/NAME.yaml` gives exactly the messages of `invalid/NAME.expected`; after a wanted change,
-`RECORD_EXAMPLES=1 pytest tests/spec/test_examples.py` writes them anew, to be read in the diff.
-A first line `# with: {...}` hands in variables (`vars`) or `strict`.
+`invalid/NAME.yaml` gives exactly the messages of `invalid/NAME.expected`; after an intended change,
+`RECORD_EXAMPLES=1 pytest tests/spec/test_examples.py` rewrites them, to be reviewed in the diff. A
+first line `# with: {...}` passes variables (`vars`) or `strict`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 INVALID = sorted(path.name for path in (EXAMPLES / "invalid").glob("*.yaml"))
 VALID = sorted(path.name for path in (EXAMPLES / "valid").glob("*.yaml"))
 
-# What stands in the examples in place of a real key: none of it may ever be shown.
+# Stand-ins for real keys in the examples: no part of them may ever be shown.
 KEYS = (EXAMPLES / "invalid" / "data" / "keys.txt").read_text(encoding="utf-8").split()
 
 
@@ -45,7 +45,7 @@ def test_an_invalid_plan_gives_its_recorded_messages(
 
 @pytest.mark.parametrize("name", INVALID)
 def test_an_invalid_plan_never_echoes_a_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not in a message, a hint or an excerpt, and no part of one that could be of use."""
+    """Not in a message, a hint or an excerpt, not even a part that could be of use."""
     monkeypatch.chdir(EXAMPLES / "invalid")
     with pytest.raises(InvalidPlan) as caught:
         _build(name)
@@ -60,7 +60,7 @@ def test_a_valid_plan_is_read_and_has_something_to_send(
 ) -> None:
     monkeypatch.chdir(EXAMPLES / "valid")
     if asks(load_plan(name)):
-        return  # what it sends, the database says
+        return  # what it sends depends on the database
     assert sum(1 for _ in _build(name).planned()) > 0
 
 

@@ -1,4 +1,4 @@
-"""What a program gives is within the bounds that the command line's options have."""
+"""What a program passes is held to the limits of the command line's options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Do = Callable[[runner.Session, Any], object]
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[runner.Session]:
-    """Of a state with a run of two events."""
+    """A session whose state has a run of two events."""
     path = write_plan(tmp_path, repos(2) + "operations: [sync]\nhandlers: {app/sync: 'jobs:go'}\n")
     path.with_name("jobs.py").write_text("def go(event): return {}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -141,7 +141,7 @@ NOTHING: dict[str, Callable[[runner.Session], object]] = {
 def test_an_empty_text_names_no_target_and_no_run(
     session: runner.Session, do: Callable[[runner.Session], object]
 ) -> None:
-    """As of a variable that is not set: it was the default target, and the only run."""
+    """Such as an unset variable gives; it used to mean the default target, or the only run."""
     with pytest.raises(runner.UsageError, match=r"is empty$|is no run ''$") as refused:
         do(session)
     assert refused.value.hint

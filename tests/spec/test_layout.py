@@ -1,4 +1,5 @@
-"""The one form of plans and catalogs: what it changes, and that it changes nothing else."""
+"""The one layout of plans and catalogs: what formatting changes, and that it changes nothing
+else."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def value_of(text: str) -> Json:
 
 
 def in_seconds(value: Json) -> Json:
-    """The value with every text that could be a duration in seconds."""
+    """Return the value with every text that could be a duration turned into seconds."""
     if isinstance(value, dict):
         return {key: in_seconds(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -436,13 +437,14 @@ def test_what_cannot_be_read_or_is_of_another_version_is_a_problem(
 
 
 def test_a_key_in_a_plan_is_for_others_to_find() -> None:
-    """No problem is said, so that none of it is shown; `validate` refuses the plan."""
+    """Formatting reports no problem, so that no part of the key is shown; `validate` refuses the
+    plan."""
     vars_with_a_key = f"vars: {{token: ghp_{'a1' * 18}}}\n"
     assert form(f"{HEAD}delay: 60s\n{vars_with_a_key}") == f"{HEAD}{vars_with_a_key}delay: 1m\n"
 
 
 def test_a_mistake_of_ours_reaches_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An edit that would change what the file says is an assertion, whatever made it."""
+    """An edit that would change the file's meaning raises AssertionError, whatever caused it."""
     for wrong in (f"{HEAD}delay: 6s\n", f"{HEAD}delay: [\n", HEAD):
         monkeypatch.setattr(layout, "applied", lambda _text, _edits, wrong=wrong: wrong)
         with pytest.raises(AssertionError, match="would not say the same"):
@@ -454,13 +456,13 @@ FILES = sorted(
     str(path.relative_to(ROOT))
     for folder in FOLDERS
     for path in (ROOT / folder).rglob("*.yaml")
-    if not path.name.endswith(".test.yaml")  # they are no plans
+    if not path.name.endswith(".test.yaml")  # tests of plans are not plans
 )
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_our_own_files_say_the_same_and_send_the_same(name: str, tmp_path: Path) -> None:
-    """To the digest: what was approved is still approved once it is formatted."""
+    """Their digests stay the same: an approved plan is still approved after formatting."""
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, tmp_path / folder)
     path = tmp_path / name
@@ -476,8 +478,8 @@ def test_our_own_files_say_the_same_and_send_the_same(name: str, tmp_path: Path)
 
 
 def _sent(path: Path) -> object:
-    """What the plan at `path` sends, or what is wrong with a catalog; None where a database says
-    it, or a file is no plan."""
+    """Return the digest of the plan at `path`, or the problems of a catalog; None if it depends on
+    a database or the file is no plan."""
     if (opened := open_plan(str(path))).is_catalog:
         return [problem.message for problem in check_catalog(opened)]
     head = path.read_bytes().split(b"\n")[0]
@@ -496,7 +498,7 @@ def comments_of(text: str) -> list[str]:
 def test_formatting_keeps_what_a_plan_says_and_its_comments_and_is_done_once(
     plan: Json, flow: frozenset[str], random: Random
 ) -> None:
-    """Whatever the style and the order, with comments and blank lines anywhere."""
+    """Whatever the style and the order of keys, with comments and blank lines anywhere."""
     text = Writer(random, flow, comments=True).text(plan)
     new = form(text)
     assert meaning(new) == meaning(text)

@@ -1,4 +1,4 @@
-"""Files: a path leads to a plan, to all of its problems, or to nothing that can be read."""
+"""Files: a path leads to a plan, to all of its problems, or to the error that it cannot be read."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_no_bytes_are_more_than_a_few_short_problems(tmp_path: Path, plan: bytes
         assert "Traceback" not in problem.message
 
 
-# Values that do not belong where they are put.
+# Values that do not belong in the place where they are put.
 WRONG: list[Any] = [
     *(
         None,
@@ -297,7 +297,7 @@ def _put(value: Any, path: tuple[str | int, ...], new: Any) -> Any:
 
 
 def _survives(folder: Path, text: bytes) -> None:
-    """The one claim of all fuzzing: a plan, or one of the two errors with something to say."""
+    """The claim of all fuzz tests: a plan, or one of two errors that says something."""
     path = folder / "plan.yaml"
     path.write_bytes(text)
     try:

@@ -1,4 +1,4 @@
-"""Windows: when they are open, in their zone, also where its clocks are changed."""
+"""Windows: when they are open, in their time zone, even when its clocks change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NIGHTS = opening(WindowGuard("22:00-06:00", "mon-fri", "Europe/Berlin"))
     [
         ("2026-11-27 21:59", False, "2026-11-27 22:00"),  # a Friday
         ("2026-11-27 22:00", True, "2026-11-28 06:00"),
-        ("2026-11-28 05:59", True, "2026-11-28 06:00"),  # the Friday's window, on Saturday
+        ("2026-11-28 05:59", True, "2026-11-28 06:00"),  # Friday's window, on Saturday
         ("2026-11-28 06:00", False, "2026-11-30 22:00"),
         ("2026-11-28 23:00", False, "2026-11-30 22:00"),
         ("2026-12-01 03:00", True, "2026-12-01 06:00"),
@@ -43,7 +43,7 @@ def test_a_window_belongs_to_the_day_on_which_it_opens(
 
 @pytest.mark.parametrize(
     ("day", "hours"),
-    [("2026-03-28", 7), ("2026-10-24", 9), ("2026-11-27", 8)],  # clocks go forward, and back
+    [("2026-03-28", 7), ("2026-10-24", 9), ("2026-11-27", 8)],  # spring, autumn, no change
 )
 def test_a_night_in_which_clocks_change_is_as_long_as_it_is(day: str, hours: int) -> None:
     every_night = opening(WindowGuard("22:00-06:00", timezone="Europe/Berlin"))
@@ -65,7 +65,7 @@ def test_a_night_in_which_clocks_change_is_as_long_as_it_is(day: str, hours: int
 def test_a_window_is_open_where_the_clock_shows_a_time_of_it(
     allow: str, begins: str, ends: str
 ) -> None:
-    """At 02:00 of that day it is put to 03:00."""
+    """At 02:00 that day the clock goes forward to 03:00."""
     window = opening(WindowGuard(allow, timezone="Europe/Berlin"))
     assert window.state(at("2026-03-28 21:00")) == (False, at(begins))
     assert window.state(at(begins)) == (True, at(ends))
@@ -131,7 +131,7 @@ def test_all_that_is_wrong_with_windows_of_time_is_told_at_once(tmp_path: Path) 
 
 
 def test_work_goes_on_in_the_next_window() -> None:
-    start = at("2026-11-27 12:00")  # a Friday; eight hours at night, then none before Monday's
+    start = at("2026-11-27 12:00")  # a Friday; the window is open that night, then on Monday night
     assert finished([NIGHTS], start, 3600) == at("2026-11-27 23:00")
     assert finished([NIGHTS], start, 8 * 3600) == at("2026-11-28 06:00")
     assert finished([NIGHTS], start, 9 * 3600) == at("2026-11-30 23:00")

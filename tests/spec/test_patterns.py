@@ -1,4 +1,5 @@
-"""The patterns of our schemas look nowhere about, and accept what those that did accepted."""
+"""Our schemas' patterns use no lookaround, and accept what the patterns with lookaround
+accepted."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_an_operation_whose_need_is_skipped_runs_and_it_is_said(tmp_path: Path) 
 
 
 def test_a_whole_number_may_be_written_as_a_decimal(tmp_path: Path) -> None:
-    """JSON Schema has 50.0 for an integer; batches are counted in integers."""
+    """To JSON Schema 50.0 is an integer; batches are counted in Python integers."""
     plan = load(tmp_path, "repos: [o/r]\noperations: [a]\nbatch_size: 50.0\n")
     assert repr(only_operation(plan).pacing.batch_size) == "50"
 

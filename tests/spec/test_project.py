@@ -1,4 +1,4 @@
-"""The project file: found at or above the plan, strict, and never with a URL in it."""
+"""The project file: found beside or above the plan, strict, and never with a URL in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and tokens are found, and nothing that belongs in a plan is taken for one."""
+"""Keys and tokens are found, and nothing that belongs in a plan is mistaken for one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KEYS = [
 @pytest.mark.parametrize("frame", ["{}", "value: {}", "'{}'", "a={}", "[x,{},y]", "# {}", "x/{}"])
 def test_a_key_is_found_wherever_it_stands(key: str, frame: str) -> None:
     if frame == "x/{}" and key is _RANDOM:
-        return  # a path of any length is a path
+        return  # a path is a path, however long
     text = frame.format(key)
     assert key not in redact(text)
     assert [text[start:end] for start, end in find(text)] == [key]
@@ -117,7 +117,7 @@ def test_a_mask_keeps_every_line_and_column() -> None:
 def test_a_file_is_suspect_wherever_its_parts_meet_in_a_key(
     key: str, of_it_in_the_first_part: int
 ) -> None:
-    """It is looked through a mebibyte at a time."""
+    """The file is searched one mebibyte at a time."""
     before = b" " * ((1 << 20) - min(of_it_in_the_first_part, len(key)))
     assert suspect(before + key.encode() + b" some words")
     assert not suspect(before + b" some words")
@@ -150,7 +150,7 @@ def test_even_the_beginning_of_a_key_is_scrubbed() -> None:
 
 
 def test_excerpts_of_a_document_never_hold_a_key() -> None:
-    """Not even where another problem stands on the key's own line."""
+    """Not even if another problem is on the key's own line."""
     for key in KEYS:
         document, problems, keys = parse(
             f"a: no\nb: [{key}, no]\nc: {{d: {key}, d: 1}}".encode(), "f"
@@ -170,7 +170,7 @@ def test_redacting_twice_is_redacting_once(text: str) -> None:
     ["token: ", "sk-", "sk-A1a", "://", "://a:", "eyJ", "ghp_", "signkey-", "A1a-", "-----BEGIN "],
 )
 def test_no_text_takes_long_to_search(part: str) -> None:
-    """Hundreds of thousands of characters, in whichever way repeated, in a second or two."""
+    """Hundreds of thousands of characters, whatever is repeated, take a second or two."""
     started = time.process_time()
     find(part * (300_000 // len(part)))
     assert time.process_time() - started < 1.5

@@ -1,4 +1,4 @@
-"""Strict YAML: JSON's values with the places where they are written, or a problem."""
+"""Strict YAML: JSON's values with their positions, or a problem."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.spec.document import Document
 from runner.spec.json_limits import MAX_DEPTH
 from runner.spec.strict_yaml import MAX_ALIASED_NODES, MAX_PROBLEMS, parse
 
-# Text that YAML can hold: no surrogates, no control characters, and not too long for a key.
+# Text that YAML can hold: no surrogates, no control characters, and short enough for a key.
 TEXT = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), max_codepoint=0xFFFD), max_size=60
 )
@@ -45,15 +45,15 @@ def messages(text: str) -> list[str]:
 
 @given(VALUES)
 def test_json_reads_as_json(value: Json) -> None:
-    """Every JSON document is a YAML document of the same value, types included."""
+    """Every JSON document is a YAML document with the same value, types included."""
     assert repr(value_of(json.dumps(value))) == repr(json.loads(json.dumps(value)))
 
 
 @given(VALUES, st.booleans())
 def test_what_pyyaml_writes_reads_as_what_pyyaml_reads(value: Json, flow: bool) -> None:
-    """Block and flow style, quoted and not: wherever there is no problem, we agree.
+    """In block and flow style, quoted or not: where there is no problem, both agree.
 
-    But for `1e3`, which YAML 1.1 has for text, and JSON for a number.
+    The exception is `1e3`, a text in YAML 1.1 and a number in JSON.
     """
     text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=flow, sort_keys=False)
     document, problems = read(text)
@@ -71,7 +71,8 @@ def test_what_pyyaml_writes_reads_as_what_pyyaml_reads(value: Json, flow: bool) 
 @example("+.inf")
 @example("=")
 def test_no_plain_text_means_something_else_to_yaml_1_1(text: str) -> None:
-    """What YAML 1.1 takes for no string is the same JSON value here, or a problem."""
+    """A scalar that YAML 1.1 does not read as a string has the same JSON value here, or is a
+    problem."""
     try:
         other = yaml.safe_load(f"- {text}")
     except yaml.YAMLError:
@@ -85,7 +86,7 @@ def test_no_plain_text_means_something_else_to_yaml_1_1(text: str) -> None:
 @given(VALUES)
 @example({"\u2028": None})
 def test_every_value_knows_its_place(value: Json) -> None:
-    """At the line and column of each scalar stands that scalar."""
+    """Each scalar is found at its line and column."""
     text = _written(value)
     document, _ = read(text)
     lines = text.split("\n")
@@ -96,7 +97,7 @@ def test_every_value_knows_its_place(value: Json) -> None:
 
 
 def _written(value: Json) -> str:
-    """As JSON; a character that breaks a line of YAML is escaped: no key may have one."""
+    """Write JSON, escaping characters that break a line in YAML: a key may not have one."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -198,7 +199,7 @@ def test_an_anchor_may_be_used_and_written_again() -> None:
 @pytest.mark.parametrize("mark", "?:")
 @pytest.mark.parametrize("text", ["&a{}b", "- &a{}b", "!!str &a{}b", "&a{} [1]", "[&a 1, *a{}]"])
 def test_a_name_that_is_longer_to_yaml_12_is_refused(text: str, mark: str) -> None:
-    """`&1:30` is `:30` to PyYAML, and to ruamel.yaml nothing, by the name `1:30`."""
+    """PyYAML reads `&1:30` as the text `:30`, ruamel.yaml as an empty node with the name `1:30`."""
     document, problems = read(text.replace("{}", mark))
     assert any("goes on in YAML 1.2" in one.message for one in problems) or document.value is None
     assert value_of("[&a b, *a, &c [1], *c]") == ["b", "b", [1], [1]]

@@ -1,4 +1,4 @@
-"""Templates: expressions over data, whose types survive, and which reach and grow nowhere else."""
+"""Templates: expressions over data, which keep types, and can neither reach out nor grow."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def refusal(template: Json) -> str:
 
 @given(VALUES)
 def test_a_value_survives_both_ways_of_reading_it(value: Json) -> None:
-    """The short way of `{{ a.b }}` and Jinja's own give the same value, of the same type."""
+    """The shortcut for `{{ a.b }}` and Jinja itself give the same value, of the same type."""
     context = {"vars": {"x": value}}
     assert repr(render("{{ vars.x }}", context)) == repr(value)
     assert repr(render("{{ vars['x'] }}", context)) == repr(value)
@@ -221,7 +221,7 @@ def test_what_does_not_compile_is_said_plainly(template: str, words: str) -> Non
     ],
 )
 def test_nothing_of_python_can_be_reached(template: str) -> None:
-    """Neither attributes nor calls nor Jinja's own helpers; the data stays as it was."""
+    """Neither attributes nor calls nor Jinja's own helpers work, and the data does not change."""
     before = repr(CONTEXT["repo"])
     refusal(template)
     assert repr(CONTEXT["repo"]) == before
@@ -256,7 +256,7 @@ def test_nothing_of_python_can_be_reached(template: str) -> None:
     ],
 )
 def test_no_template_grows_without_bound(template: str) -> None:
-    """Refused in a moment, before the memory is taken."""
+    """It is refused at once, before it takes the memory."""
     started = time.perf_counter()
     refusal(template)
     assert time.perf_counter() - started < 5
@@ -270,7 +270,7 @@ def test_a_result_may_be_as_large_as_an_event() -> None:
 def test_the_budget_is_that_of_one_rendering() -> None:
     template = compile_value("{{ vars.many | map('upper') | sort | first }}")
     assert template is not None
-    for _ in range(4):  # each spends a third of it
+    for _ in range(4):  # each uses a third of the budget
         assert template(CONTEXT) == "OWNER/NAME-0"
 
 
@@ -295,7 +295,7 @@ def test_a_condition_is_decided(source: str, kept: bool) -> None:
 
 @pytest.mark.parametrize("source", ["repo.owner", "'false'", "{{ repo.owner }}"])
 def test_text_is_no_answer_to_a_condition(source: str) -> None:
-    """`--var wanted=no` is text: taken for true it would send what nobody wanted."""
+    """`--var wanted=no` is text: if it counted as true, unwanted events would be sent."""
     with pytest.raises(TemplateError, match="neither true nor false"):
         compile_condition(source)(CONTEXT)
 
@@ -328,7 +328,7 @@ WORDS = [
 
 @given(st.lists(st.sampled_from(WORDS), max_size=9))
 def test_no_expression_is_more_than_a_template_error(words: list[str]) -> None:
-    """Whatever stands in a payload: a JSON value, or one kind of error."""
+    """Any expression in a payload gives a JSON value, or this one kind of error."""
     with suppress(TemplateError):
         compiled = compile_value("{{ " + " ".join(words) + " }}")
         assert fault(compiled(CONTEXT) if compiled else None) is None
@@ -359,7 +359,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(TEXTS | PIECES, min_size=1, max_size=5).map("".join))
 def test_text_with_references_is_what_the_engine_makes_of_it(source: str) -> None:
-    """The short way past the engine gives the same text, and the same errors."""
+    """The shortcut past the engine gives the same text and the same errors."""
 
     def told(make: Any) -> tuple[str, object]:
         try:

@@ -37,7 +37,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_anything_else_is_refused(text: str) -> None:
-    """Two units in the wrong order, other scripts' digits, and numbers that would be infinite."""
+    """Units in the wrong order, other scripts' digits, and numbers that would be infinite."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
@@ -84,7 +84,7 @@ def test_a_figure_and_its_noun_agree(given: tuple[int, str], said: str) -> None:
 
 @given(st.integers(0, 4_102_444_800), st.sampled_from([1, 1_000, 1_000_000, 1_000_000_000]))
 def test_a_count_of_seconds_is_no_time_in_iso_8601(seconds: int, unit: int) -> None:
-    """Python reads some of them so: milliseconds of 2023 as a day of 1701."""
+    """Python would read some as times: milliseconds of 2023 as a day in 1701."""
     if len(str(seconds * unit)) != len("20260131"):
         with pytest.raises(ValueError, match="is not a time in ISO 8601"):
             parse_time(seconds * unit)

@@ -1,4 +1,4 @@
-"""Which text is the URL of a server, wherever one is taken."""
+"""Which texts are the URL of a server, wherever one is accepted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_a_client_reaches_is_one(text: str) -> None:
 
 @pytest.mark.parametrize("text", NONE)
 def test_what_no_server_can_have_is_none(text: str) -> None:
-    """Most of them were asked for, and said to be unreachable."""
+    """Requests used to go to most of these, which then counted as unreachable."""
     assert not is_http(text)
     with pytest.raises(UsageError, match=r"is not a (target|URL)"):
         resolve(text, {})

@@ -1,4 +1,4 @@
-"""A whole number is one, however it is written: as `2`, `2.0` or `2e0`."""
+"""A whole number is one, however it is written: `2`, `2.0` or `2e0`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_plan_has_the_same_whole_numbers_however_they_are_written(
 
 
 def _figures(plan: Any) -> str:
-    """What a payload and a query's `where` hold may be any number."""
+    """Show all figures but those of payloads and of a query's `where`, which may be any number."""
     (operation,) = plan.operations
     checks = [(check.expect, check.question.query) for check in plan.checks]
     kept = (operation.pacing, operation.group, plan.approval, plan.canary, plan.max_failures)
@@ -63,7 +63,7 @@ def _figures(plan: Any) -> str:
 
 
 def _integers(node: Json, root: Json, depth: int = 0) -> Iterator[Json]:
-    """Values that have a float where the schema wants a whole number."""
+    """Generate values with a float where the schema requires a whole number."""
     if not isinstance(node, dict) or depth > 12:
         return
     if "$ref" in node:

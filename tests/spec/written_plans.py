@@ -1,5 +1,5 @@
-"""Plans as anybody may write them: their keys in any order, in block and flow style, with comments
-and blank lines anywhere."""
+"""Plans as anybody may write them: keys in any order, in block and flow style, with comments and
+blank lines anywhere."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ STYLES = st.frozensets(
 
 
 class Writer:
-    """Writes a plan with its keys in any order; `flow`: the keys whose values are in flow style."""
+    """Writes a plan with its keys in any order. `flow`: the keys whose values are in flow style."""
 
     def __init__(self, random: Random, flow: frozenset[str], *, comments: bool) -> None:
         self.random, self.flow_keys, self.comments = random, flow, comments
