@@ -107,7 +107,8 @@ class HttpEventApi:
                 raise not_inngests(self.target.name, status)
         if ids != expected:
             ids = [one for one in ids if one != ""]
-            if not are_ids(ids) or len(ids) > count:
+            misplaced = ids != expected[: len(ids)] and not {*expected}.isdisjoint(ids)
+            if not are_ids(ids) or len(ids) > count or misplaced:
                 raise no_ids(self.target.name, status)
         taken = tuple(ids)
         if status == 200 and len(taken) != count:

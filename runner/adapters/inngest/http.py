@@ -181,5 +181,8 @@ def not_inngests(name: str, status: int) -> TargetError:
 
 
 def no_ids(name: str, status: int) -> TargetError:
-    message = f"{name} answers {status} with ids that are none, or not one for each event"
-    return TargetError(message, hint=_HINT)
+    return TargetError(
+        f"{name} answers {status} with ids that are none, not one for each event, or in another "
+        "order",
+        hint=_HINT,
+    )

@@ -96,7 +96,7 @@ class RunLists:
         start = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
         found: list[Listed] = []
         params = {**query, "timeField": "queuedAt", "from": start, "order": "asc"}
-        cursor: str | None = None
+        cursor, known = None, set[object]()
         while True:
             page = await self._fitting(
                 {**params, **({"cursor": cursor} if cursor else {})}, read_on
@@ -106,11 +106,13 @@ class RunLists:
                 found += self._listed(run, fetched_at)
             paging = page["page"]
             following = paging.get("cursor") if paging.get("hasMore") else None
-            if not following or following == cursor:
+            if not following:
                 return found
             if not isinstance(following, str) or len(following) > _CURSOR:
                 raise not_inngests(self.target.name, 200)
-            cursor = following
+            if following in known:  # its pages go round in a circle
+                return found
+            known.add(cursor := following)
 
     async def _fitting(
         self, query: Mapping[str, Any], read_on: Callable[[], None]

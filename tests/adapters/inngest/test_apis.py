@@ -22,6 +22,7 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
 from runner.execution.ports import Answer
+from runner.execution.seeds import internal_ids
 from runner.model import Job, Patience
 from runner.output.words import machine_time
 
@@ -238,6 +239,17 @@ def test_redirects_are_not_followed() -> None:
 def test_empty_ids_of_a_refused_first_event_are_dropped() -> None:
     answer = httpx.Response(400, text='{"ids":[""],"status":400,"error":"name is empty"}')
     assert send(lambda _: answer, count=2) == Answer((), "name is empty")
+
+
+@pytest.mark.parametrize(
+    ("status", "places"), [(200, [1, 0, 2]), (200, [0, 2, 1]), (400, [1]), (400, [0, 2])]
+)
+def test_ids_of_the_seed_in_another_order_are_no_answer(status: int, places: list[int]) -> None:
+    """An event would be taken for another: its job, its end, its retry."""
+    ids = internal_ids("1,AAAAAAAAAAAAAA==", range(3))
+    answer = {"ids": [ids[place] for place in places], "status": status, "error": "bad"}
+    with pytest.raises(TargetError, match="or in another order"):
+        send(lambda _: httpx.Response(status, json=answer), count=3)
 
 
 def run(**fields: Any) -> dict[str, Any]:

@@ -138,6 +138,24 @@ def test_all_pages_of_all_lists_are_read_with_the_key_that_holds() -> None:
     assert with_output == [["FAILED", "CANCELLED"]]
 
 
+@pytest.mark.parametrize("circle", [["a"], ["a", "b"], ["a", "b", "c", "b"]])
+def test_pages_that_go_round_in_a_circle_are_read_once(circle: list[str]) -> None:
+    """Else a run would ask for ever, and give up nothing."""
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v2/runs":
+            return httpx.Response(200, json={"data": []})
+        cursor = request.url.params.get("cursor")
+        at = circle.index(cursor) + 1 if cursor else 0
+        asked.append(cursor or "")
+        page = {"hasMore": True, "cursor": circle[at % len(circle)]}
+        return httpx.Response(200, json={"data": [run("a", "COMPLETED", **ENDED)], "page": page})
+
+    assert {job.id for _, job in listed(handler) or ()} == {job_id("a")}
+    assert len(asked) <= 1 + 3 * (2 + len(circle))
+
+
 def test_the_lists_are_asked_in_the_time_of_the_servers_clock() -> None:
     server = Server([], ahead=3600.0)
     assert listed(server) == []
