@@ -448,8 +448,7 @@ class _Run:
 
     async def _canary(self, stage: Stage) -> bool:
         """Wait for the first events; the others follow only if these succeeded."""
-        if self.follower is None:
-            return True
+        assert self.follower  # noqa: S101 - preflight refuses a canary that is not followed
         self.tracker.waiting(stage.number, Waiting("for its canary to end", "jobs"))
         await self.follower.settled(stage.number)
         if self.context.stop.is_set():

@@ -13,6 +13,7 @@ import pytest
 from runner.execution.cancel import Cancelled, cancel_jobs
 from runner.execution.ports import Answer, JobsApi
 from runner.model import QUEUE_TIMEOUT, Job
+from runner.planning.event_blocks import EventBlocks, pack, with_own
 from tests.support import REQUEST, lines_of, make_plan, new_store, repos, start_journal
 
 IDS = tuple(f"{number:026d}" for number in range(1, 9))
@@ -44,11 +45,18 @@ class Server:
 
 
 def cancelled(
-    folder: Path, server: Server, after: float = 0.0
+    folder: Path, server: Server, after: float = 0.0, later: float = 0.0
 ) -> tuple[Cancelled, list[tuple[str, str, Any]]]:
-    """What came of it, and the failures that the journal has."""
+    """What came of it, and the failures that the journal has; `later`: seconds after the sending at
+    which the jobs are to start."""
     count = len(server.of)
     plan = make_plan(folder, repos(count) + "operations: [sync]\n")
+    if later:
+        (stage,) = plan.stages
+        assert isinstance(stage.items, EventBlocks)
+        ts = round((REQUEST.sent_at + later) * 1000)
+        timed = [(item, with_own(data, ts=ts)) for item, data in stage.items.raw()]
+        plan = replace(plan, stages=(replace(stage, items=pack(stage.event, timed)),))
     journal = start_journal(new_store(folder), plan)
     chunk = replace(REQUEST, positions=range(count), lines=lines_of(range(count)))
     journal.begin_chunk(chunk, journal.control())
@@ -99,11 +107,17 @@ def test_a_job_that_goes_on_leaves_its_event_open_whatever_ended_beside_it(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("after", "without", "ends"), [(QUEUE_TIMEOUT, 2, []), (QUEUE_TIMEOUT + 1, 0, ["no_job"] * 2)]
+    ("after", "later", "without", "ends"),
+    [
+        (QUEUE_TIMEOUT, 0.0, 2, []),
+        (QUEUE_TIMEOUT + 1, 0.0, 0, ["no_job"] * 2),
+        (QUEUE_TIMEOUT + 59, 60.0, 2, []),
+        (QUEUE_TIMEOUT + 61, 60.0, 0, ["no_job"] * 2),
+    ],
 )
 def test_a_job_that_has_not_started_in_its_time_is_not_waited_for(
-    tmp_path: Path, after: float, without: int, ends: list[str]
+    tmp_path: Path, after: float, later: float, without: int, ends: list[str]
 ) -> None:
-    found, failures = cancelled(tmp_path, Server({IDS[0]: [], IDS[1]: []}), after)
+    found, failures = cancelled(tmp_path, Server({IDS[0]: [], IDS[1]: []}), after, later)
     assert found == Cancelled(0, 0, 0, (), without)
     assert [outcome for _, outcome, _ in failures] == ends
