@@ -123,7 +123,7 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
         try:
             accepts = compile_contract(spec["contract"])
         except SchemaError as error:
-            message = f"the contract is not a JSON Schema that can be used: {error}"
+            message = f"the contract is not a usable JSON Schema: {error}"
             problems.append(document.problem(message, (*path, *error.path), hint=error.hint))
     entry = CatalogEntry(
         name=name,
@@ -148,7 +148,7 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
         here = ("operations", name, "warn", advice)
         if advice in WARNINGS:
             message = f"{echo(advice)} is the name of one of backfill's own warnings"
-            problems.append(document.problem(message, here, key=True, hint="take another name"))
+            problems.append(document.problem(message, here, key=True, hint="choose another name"))
         problems += compile_when(written["if"], Origin(document, (*here, "if")), "if")[1]
     if entry.delay is not None and entry.delay < entry.min_delay:
         message = "`delay` is shorter than `min_delay`"
@@ -167,9 +167,9 @@ def _check_needs(entries: Catalog) -> list[Problem]:
                 problems.append(entry.document.problem(message, path, hint=hint))
     if cycle := find_cycle({entry.name: entry.after for entry in entries.values()}):
         entry = entries[cycle[0]]
-        message = f"the operations need each other in a circle: {' -> '.join(cycle)}"
+        message = f"the operations depend on each other in a cycle: {' -> '.join(cycle)}"
         place = ("operations", entry.name, "after")
-        hint = "take one of them out of an `after`"
+        hint = "remove one of them from an `after`"
         problems.append(entry.document.problem(message, place, key=True, hint=hint, rule="cycle"))
     return problems
 

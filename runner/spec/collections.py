@@ -151,7 +151,7 @@ def _leaving(
     """
     item = row.get("repo") if kind.for_each == "repo" else kind.name_of(row)
     if "skip" in row and "only" in row:
-        yield Fault(("skip",), f"{item} has `skip` and `only`", "keep one of them")
+        yield Fault(("skip",), f"{item} has both `skip` and `only`", "keep one of them")
         return
     sound = True
     for key in LEAVING:
@@ -163,17 +163,19 @@ def _leaving(
             if name not in operations:
                 message = f"`{key}` of {item} names the unknown operation {echo(name)}"
                 hint = (
-                    "name each by itself: in a CSV cell, with `;` between" if "," in name else None
+                    "list each name by itself; in a CSV cell, separate the names with `;`"
+                    if "," in name
+                    else None
                 )
                 yield Fault((key, index), message, did_you_mean(name, operations) or hint)
             else:
                 message = f"`{key}` of {item} names `{name}`, which this plan never uses"
                 near = did_you_mean(name, used)
-                yield Fault((key, index), message, near or "take it out, or add it to `operations`")
+                yield Fault((key, index), message, near or "remove it, or add it to `operations`")
     if sound and used and alone and all(leaves_out(row, name) for name in used):
         key = next(key for key in LEAVING if key in row)
-        message = f"`{key}` of {item} leaves it no operation of this plan"
-        yield Fault((key,), message, f"take {item} out of the list")
+        message = f"`{key}` of {item} leaves no operation of this plan to run for it"
+        yield Fault((key,), message, f"remove {item} from the list")
 
 
 def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[Problem]:
@@ -211,5 +213,5 @@ def _problem(rows: Part | Concatenated, index: int, fault: Fault) -> Problem:
 
 def _and_more(part: Part) -> Problem:
     place = part.place(len(part) - 1)
-    message = f"these are the first {MAX_PROBLEMS} problems; further rows were not looked at"
+    message = f"these are the first {MAX_PROBLEMS} problems; the remaining rows were not checked"
     return Problem(message, place.path, rule=place.rule)

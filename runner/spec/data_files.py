@@ -60,7 +60,7 @@ class CsvRows:
             message = (
                 f"{counted(len(cells), 'cell')} in a table of {counted(len(self.header), 'column')}"
             )
-            raise RowError(message, 'a cell with a comma in it is quoted: "a, b"')
+            raise RowError(message, 'quote a cell that has a comma in it: "a, b"')
         row: Data = dict(zip(self.header, cells, strict=True))
         if "" in cells:
             row = {column: cell for column, cell in row.items() if cell}
@@ -106,7 +106,7 @@ class JsonlRows:
         row = _json_line(line.decode("utf-8"))
         suspect = b"\\u" in line or line.count(b"[") + line.count(b"{") > MAX_DEPTH
         if suspect and (wrong := fault(row)):
-            raise RowError(f"it holds {wrong}")
+            raise RowError(f"it has {wrong}")
         if isinstance(row, str):
             row = self.kind.named(row)
         if not isinstance(row, dict):
@@ -190,7 +190,7 @@ def _name_fault(header: tuple[str, ...]) -> tuple[str, str | None] | None:
     if "" in header:
         return (
             f"column {header.index('') + 1} has no name in the header line",
-            "name it, or drop it",
+            "name the column, or remove it",
         )
     twice = [name for index, name in enumerate(header) if name in header[:index]]
     if twice:
@@ -220,14 +220,14 @@ def _quoted_cells(text: str) -> list[str]:
         known = {
             "unexpected end of data": (
                 "a quote is never closed",
-                'a quote in a cell is written ""',
+                'write a quote in a cell as ""',
             ),
             "new-line character seen in unquoted field": _stray(text),
         }
         for words, (message, hint) in known.items():
             if str(error).startswith(words):
                 raise RowError(message, hint) from None
-        raise RowError(f"not CSV: {error}", 'a quote in a cell is written ""') from None
+        raise RowError(f"not CSV: {error}", 'write a quote in a cell as ""') from None
 
 
 def _stray(text: str) -> tuple[str, str]:
@@ -282,23 +282,25 @@ def _json_line(text: str) -> Json:
         what = error.msg.removesuffix(" at")
         raise RowError(f"not JSON: {what} at column {error.colno}") from None
     except RecursionError:
-        raise RowError(f"it holds values nested more than {MAX_DEPTH} levels deep") from None
+        raise RowError(f"it has values nested more than {MAX_DEPTH} levels deep") from None
 
 
 def _strict_decoder() -> Callable[[str], Json]:
     """Return a JSON decoder that refuses NaN, duplicate keys and numbers beyond 64 bits."""
 
     def constant(text: str) -> Any:
-        raise RowError(f"`{text}` is not a number that JSON has")
+        raise RowError(f"`{text}` is not a JSON number")
 
     def integer(text: str) -> int:
         if len(text) > 20 or not fits(number := int(text)):
-            raise RowError(f"{echo(text)} is a number that 64 bits cannot hold", "write it as text")
+            raise RowError(
+                f"{echo(text)} is a number that does not fit into 64 bits", "write it as text"
+            )
         return number
 
     def decimal(text: str) -> float:
         if not math.isfinite(number := float(text)):
-            raise RowError(f"{echo(text)} is larger than a JSON number can be")
+            raise RowError(f"{echo(text)} is too large for a JSON number")
         return number
 
     def mapping(pairs: list[tuple[str, Json]]) -> Data:
@@ -339,7 +341,7 @@ def _too_large_row(
     for start, end in pairwise(offsets):
         if end - start > _MAX_ROW:
             place = _place(path, raw, start, "too-large")
-            message = f"this row has more than {_MAX_ROW:,} bytes: no event could carry it"
+            message = f"this row has more than {_MAX_ROW:,} bytes: no event can hold it"
             return Problem(message, path, place.line, 1, place.source, hint, rule="too-large")
     return None
 

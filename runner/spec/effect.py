@@ -73,7 +73,7 @@ def orders_nothing(checked: PlanDocument, catalog: Catalog) -> Problem | None:
         " repositories",
         ("order_by",),
         key=True,
-        hint="take it out",
+        hint="remove it",
         rule="order-by",
     )
 
@@ -83,7 +83,7 @@ def _unread(place: Problem, key: str, kind: str) -> Problem:
     message = f"nothing reads the attribute {echo(key)} of the {kind}"
     if near:
         return replace(place, message=message, hint=near, rule="unknown-key")
-    hint = "take it out; or use it in a payload, `order_by`, `filter` or a lookup"
+    hint = "remove it; or use it in a payload, `order_by`, `filter` or a lookup"
     return replace(place, message=message, hint=hint, severity="warning", rule="unused-attribute")
 
 
@@ -140,7 +140,7 @@ def _unheard(
     whose = runs_for[operation]
     whom = named.get(whose, whose) if isinstance(whose, str) and whose != "row" else "its own query"
     message = f"`{key}` of the {kind} names `{operation}`, which runs for {whom}, not for it"
-    hint = f"take it out, or write it at what `{operation}` runs for"
+    hint = f"remove it, or write it on what `{operation}` runs for"
     return replace(place, message=message, hint=hint, severity="warning", rule="unused-attribute")
 
 
@@ -247,10 +247,10 @@ def _default_workspace(checked: PlanDocument) -> Iterator[Problem]:
         return
     if all(isinstance(entry, dict) and "workspace" in entry for entry in entries):
         yield checked.warning(
-            "every repository names a workspace of its own, so that this one is nobody's",
+            "no repository uses this workspace: each names its own",
             ("workspace",),
             key=True,
-            hint="take it out",
+            hint="remove it",
             rule="unused-workspace",
         )
 
@@ -270,6 +270,6 @@ def _variables(checked: PlanDocument, catalog: Catalog, texts: Sequence[str]) ->
                 message,
                 ("vars", name),
                 key=True,
-                hint=near or "take it out, or use it as `{{ vars." + name + " }}`",
+                hint=near or "remove it, or use it as `{{ vars." + name + " }}`",
                 rule="unused-variable",
             )

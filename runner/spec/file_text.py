@@ -18,7 +18,7 @@ def key_problems(path: str, text: str, spans: list[tuple[int, int]]) -> list[Pro
     for start, _ in spans[:MAX_KEYS]:
         line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
         message = "this looks like a key or token; keys come from the environment only"
-        hint = "take it out of the file, and replace the key: it may be in git's history"
+        hint = "remove it from the file, and replace the key: it may be in git's history"
         problems.append(problem_at(path, text, line, column, message, hint=hint, rule="secret"))
     return problems
 

@@ -148,7 +148,7 @@ def strange_name(path: str | Path) -> str | None:
     """Return what is wrong with a name that none of our files can have."""
     name = str(path)
     if "\0" in name:
-        return "its name holds a zero byte"
+        return "its name has a zero byte in it"
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -219,12 +219,15 @@ def _content(file: int, size: int) -> bytes:
     if len(raw) > size:  # as in /proc, whose files report no size
         raise _grown()
     if raw.startswith(_LFS):
-        raise FileRefused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
+        raise FileRefused("it is a Git LFS pointer", "get the file itself with `git lfs pull`")
     return raw
 
 
 def _grown() -> FileRefused:
-    return FileRefused("it holds more than its size says", "name a file on a disk, at rest")
+    return FileRefused(
+        "it has more bytes than its size says",
+        "name a regular file on a disk that nothing writes to",
+    )
 
 
 def odd_kind(path: Path) -> str | None:

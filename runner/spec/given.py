@@ -14,8 +14,8 @@ def refuse_count(name: str, value: Json, least: int = 1, most: int = MOST) -> No
     """Raise `UsageError` for a value that is not a whole number within the bounds."""
     if value is None or (type(value) is int and least <= value <= most):
         return
-    hint = f"give a whole one from {least} to {most:,}"
-    raise UsageError(f"`{name}` is {echo(value)}, no number that it may be", hint=hint)
+    hint = f"give a whole number from {least} to {most:,}"
+    raise UsageError(f"`{name}` is {echo(value)}, which is not allowed", hint=hint)
 
 
 def refuse_seconds(name: str, value: Json) -> None:
@@ -23,23 +23,23 @@ def refuse_seconds(name: str, value: Json) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None or (number and 0 <= value <= LONGEST):
         return
-    hint = "give seconds, as a number that is not negative"
-    raise UsageError(f"`{name}` is {echo(value)}, no length of time", hint=hint)
+    hint = "give a number of seconds that is not negative"
+    raise UsageError(f"`{name}` is {echo(value)}, which is not a duration", hint=hint)
 
 
 def refuse_empty(**given: object) -> None:
     """Raise `UsageError` for an empty text, as an empty environment variable gives it."""
     for name, value in given.items():
         if value == "":
-            hint = "is the variable that gives it set? None is the default"
+            hint = "is the variable that it comes from set? None stands for the default"
             raise UsageError(f"the {name} is empty", hint=hint)
 
 
 def refuse_text(name: str, value: Iterable[str]) -> None:
     """Raise `UsageError` for a text where a list is expected: each letter would be an entry."""
     if isinstance(value, str):
-        hint = f"give a list of them: [{value[:60]!r}]"
-        raise UsageError(f"`{name}` is the text {echo(value)}", hint=hint)
+        hint = f"give a list: [{value[:60]!r}]"
+        raise UsageError(f"`{name}` is the text {echo(value)}, not a list", hint=hint)
 
 
 def refuse_selectors(selectors: Selectors | None) -> None:
@@ -51,7 +51,7 @@ def refuse_selectors(selectors: Selectors | None) -> None:
     for name in ("limit", "sample"):
         refuse_count(name, getattr(selectors, name))
     if selectors.limit is not None and selectors.sample is not None:
-        raise UsageError("`limit` and `sample` choose differently", hint="take one of them")
+        raise UsageError("`limit` and `sample` exclude each other", hint="use one of them")
     if selectors.seed and selectors.sample is None:
         raise UsageError("`seed` does nothing without `sample`", hint="leave it out")
 

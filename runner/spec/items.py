@@ -125,7 +125,7 @@ def _own(
             hint = did_you_mean(name, known) or f"it has: {', '.join(known)}"
             reading.problems.append(checked.error(message, ("collections",), key=True, hint=hint))
         elif parts := parts_of(written.get(name)):
-            message = f"--collection: `{name}` is a product, whose items follow from its parts"
+            message = f"--collection: `{name}` is a product, and its items come from its parts"
             hint = f"replace {' or '.join(f'`{part}`' for part in parts.values())}"
             place = ("collections", name)
             reading.problems.append(checked.error(message, place, key=True, hint=hint))

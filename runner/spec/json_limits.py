@@ -24,9 +24,9 @@ def fault(value: Json, depth: int = 0) -> str | None:
     if isinstance(value, str):
         return text_fault(value)
     if isinstance(value, int):
-        return None if fits(value) else "a number that 64 bits cannot hold"
+        return None if fits(value) else "a number that does not fit into 64 bits"
     if isinstance(value, float):
-        return None if math.isfinite(value) else "not a number that JSON has"
+        return None if math.isfinite(value) else "not a JSON number"
     if depth >= MAX_DEPTH:
         return TOO_DEEP
     if isinstance(value, dict):

@@ -88,7 +88,7 @@ class RepositoryKind:
         wrong = [*self.faults(attributes)]
         if not wrong:
             return attributes, None
-        message = f"the query gives a row that is no repository: {wrong[0].message}"
+        message = f"the query gives a row that is not a repository: {wrong[0].message}"
         hint = wrong[0].hint or _OTHERWISE
         if hint.startswith("quote it"):  # as in a file
             hint = "cast it: `cast(COLUMN as text)`"
@@ -138,7 +138,7 @@ class WorkspaceKind:
         if "workspace" not in attributes:
             message = "the query gives a row without `workspace`"
         elif wrong := name_fault(attributes["workspace"]):
-            message = f"the query gives a row that is no workspace: `workspace` {wrong}"
+            message = f"the query gives a row that is not a workspace: `workspace` {wrong}"
         else:
             name = str(attributes["workspace"])
             for fault in _leaving_faults(attributes):
@@ -212,8 +212,8 @@ class ByKey:
 
     def explain(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002
         named = ", ".join(f"`{key}`" for key in self.keys)
-        hint = 'name it: `item: "{{ row.KEY }}"` beside the file, query or list'
-        yield Fault((), f"nothing names the item: {_THE_ROW} has none of {named}", hint)
+        hint = 'name it: add `item: "{{ row.KEY }}"` beside the file, query or list'
+        yield Fault((), f"the item has no name: {_THE_ROW} has none of {named}", hint)
 
     def refused(self, message: str) -> Fault:
         return Fault((), message)

@@ -53,7 +53,7 @@ def formatted(raw: bytes, path: str) -> bytes | None:
     new = text[: len(text) - len(bare)] + _formatted(bare, document.value, schema)
     again, _ = parse_clean(new.encode(), path)
     if _meaning(again.value, schema) != _meaning(document.value, schema):
-        raise AssertionError(f"{path} would not say the same once it is formatted")
+        raise AssertionError(f"formatting would change the meaning of {path}")
     return new.encode()
 
 

@@ -79,20 +79,22 @@ def opening(spec: WindowGuard) -> Opening:
     hours = _HOURS.fullmatch(spec.allow)
     begins, ends = _minutes(hours.groups()) if hours else (-1, -1)
     if not (0 <= begins < 1440 and ends + (ends < begins) * 1440 > 0 and ends <= 1440):
-        faults.append(("allow", f"`{spec.allow}` is no window of a day; write it as 22:00-06:00"))
+        faults.append(
+            ("allow", f"`{spec.allow}` is not a window of the day; write it like 22:00-06:00")
+        )
     elif begins == ends:
         faults.append(("allow", f"`{spec.allow}` has no length; 00:00-24:00 is the whole day"))
     weekdays = set[int]()
     for part in spec.days.replace(" ", "").lower().split(","):
         if (found := _weekdays(part)) is None:
-            hint = "write them as mon-fri, or mon,wed,sat"
-            faults.append(("days", f"`{part}` is no day of the week; {hint}"))
+            hint = "write them like mon-fri, or mon,wed,sat"
+            faults.append(("days", f"`{part}` is not a day of the week; {hint}"))
         weekdays |= found or set()
     zone: tzinfo = UTC
     try:
         zone = ZoneInfo(spec.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = f"`{spec.timezone}` is not a time zone; write it as Europe/Berlin"
+        message = f"`{spec.timezone}` is not a time zone; write it like Europe/Berlin"
         faults.append(("timezone", message))
     if faults:
         raise Faulty(faults)

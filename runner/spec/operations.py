@@ -99,8 +99,8 @@ def _taken_back(
     name = entry.name
     for key in ("when", "repeat", "until"):
         if use.get(key) is False and key not in entry.spec:
-            message = f"`{key}: false` takes nothing back: the catalog's `{name}` has no `{key}`"
-            yield checked.error(message, (*path, key), hint="take it out")
+            message = f"`{key}: false` has no effect: the catalog's `{name}` has no `{key}`"
+            yield checked.error(message, (*path, key), hint="remove it")
     payload = entry.payload[0]
     for index, key in enumerate(use.get("without", ())):
         place = (*path, "without", index)
@@ -112,7 +112,9 @@ def _taken_back(
             yield checked.error(message, place, hint=hint)
         elif key in use.get("with", {}):
             message = f"{echo(key)} is in `without` and in `with`, which contradict each other"
-            yield checked.error(message, place, hint="`with` alone goes over the catalog's key")
+            yield checked.error(
+                message, place, hint="use `with` alone: it overrides the catalog's key"
+            )
     known = [check["name"] for check in entry.spec.get("checks", ())]
     for check in use.get("checks", {}):
         if check not in known:
@@ -142,8 +144,10 @@ def _own_of_events(
 def _of_events(operation: Operation, origins: Mapping[str, Origin]) -> Iterator[Problem]:
     """Find settings that are valid by themselves, but contradict each other."""
     if "id" in origins and operation.until:
-        message = "`until` sends items again, and the server drops a second event with an id"
-        yield origins["id"].problem(message, hint="leave `id` out: each event has one already")
+        message = "`until` sends items again, but the server drops a second event with the same id"
+        yield origins["id"].problem(
+            message, hint="leave `id` out: each event then gets an id of its own"
+        )
     if "group" in origins and operation.repeat:
         message = "`group` makes one event of several items, and `repeat` several events of one"
         yield origins["group"].problem(message, hint="leave one of them out")
@@ -156,7 +160,7 @@ def _throttle(entry: CatalogEntry) -> tuple[Throttle | None, list[Problem]]:
         return None, []
     period, key, problems = parse_duration(written["per"]), None, list[Problem]()
     if not period:
-        message = "a period of no length holds nothing back"
+        message = "a period of no length limits nothing"
         problems.append(entry.document.problem(message, (*path, "per")))
     if "key" not in written:
         return None, problems
@@ -258,7 +262,7 @@ def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, s
             pace = f"{size * period / delay:,.3g}" if delay else f"{size:,} at once"
             why = f"{pace} in {per} against a throttle of {limit:,}"
             return needed, f"{why}: the delay is raised to {{least}}"
-    return entry.min_delay, "the delay is raised to {least}, the least its catalog allows"
+    return entry.min_delay, "the delay is raised to {least}, the shortest that its catalog allows"
 
 
 def _queue_timeout(checked: PlanDocument, use: Data, entry: CatalogEntry) -> float | None:
@@ -285,7 +289,7 @@ def _cap(
     if checked.value.get("pacing") == "scheduled":
         why = "`pacing: scheduled` sends everything at once"
     elif use.get("wait", entry.done) == "sent":
-        why = f"`{entry.name}` is done when it is sent, and nobody knows what is still out"
+        why = f"`{entry.name}` is done when it is sent, so what is still in flight is not known"
     if written is False:
         most = _CAPS.get(entry.load) if silent and not why else None
         return None if most is None else Cap(most, written=False), []
@@ -327,11 +331,11 @@ def check_names(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
             elif name not in used:
                 message = f"`{key}` names `{name}`, which this plan never uses"
                 known = [use for use in used if use in catalog]
-                hint = did_you_mean(name, known) or "take it out, or add it to `operations`"
+                hint = did_you_mean(name, known) or "remove it, or add it to `operations`"
                 yield checked.error(message, path, hint=hint)
             elif key == "skip" and name in only:
                 message = f"`{name}` is in `skip` and in `only`, which contradict each other"
-                yield checked.error(message, path, hint="take it out of one of them")
+                yield checked.error(message, path, hint="remove it from one of them")
 
 
 def choose_operations(checked: PlanDocument, catalog: Catalog) -> ChosenOperations:
@@ -358,8 +362,8 @@ def _check_some_left(checked: PlanDocument, catalog: Catalog) -> Iterator[Proble
     chosen = choose_operations(checked, catalog)
     if used and not chosen.kept:
         key = "skip" if checked.value.get("skip") else "only"
-        message = f"`{key}` leaves the plan no operation"
-        yield checked.error(message, (key,), hint="take one out of it")
+        message = f"`{key}` leaves the plan without an operation"
+        yield checked.error(message, (key,), hint="remove an operation from it")
 
 
 def check_needs(
@@ -371,7 +375,7 @@ def check_needs(
         for need in catalog[name].after:
             if need in out:
                 message = f"`{name}` comes after `{need}`, which this plan skips"
-                hint = f"it works on what the last `{need}` left"
+                hint = f"it works on the results of the last `{need}`"
                 yield checked.warning(message, path, hint=hint, rule="needs-skipped")
 
 
@@ -396,14 +400,14 @@ def _unknown(checked: PlanDocument, catalog: Catalog, name: str, path: Path) -> 
 
 # Recommended batch sizes and delays in seconds, by the kind of load.
 _BATCHES: dict[Load, tuple[int, str]] = {
-    "internal": (100, "over 100 risks timeouts"),
-    "external": (50, "APIs with rate limits take 10-50"),
-    "heavy": (100, "over 100 risks timeouts"),
+    "internal": (100, "more than 100 risks timeouts"),
+    "external": (50, "APIs with rate limits need 10-50"),
+    "heavy": (100, "more than 100 risks timeouts"),
 }
 _DELAYS: dict[Load, tuple[float, str]] = {
-    "internal": (1, "internal work wants 1-5s"),
-    "external": (5, "external APIs with rate limits want 5-15s"),
-    "heavy": (15, "heavy work wants 15-30s"),
+    "internal": (1, "internal work needs 1-5s"),
+    "external": (5, "external APIs with rate limits need 5-15s"),
+    "heavy": (15, "heavy work needs 15-30s"),
 }
 
 

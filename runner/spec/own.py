@@ -114,13 +114,13 @@ class OwnCollections:
         }
         if cycle := find_cycle(needs):
             message = f"the collections are products of each other: {' -> '.join(cycle)}"
-            self._wrong(message, (cycle[0], "matrix"), "take one of them out")
+            self._wrong(message, (cycle[0], "matrix"), "remove one of them")
         found: dict[str, Collection] = {}
         rest = {name: of for name, of in needs.items() if name not in (cycle or ())}
         for name in list(rest) if find_cycle(rest) else stable_order(list(rest), rest):
             if name in RESERVED:
                 self._wrong(
-                    f"`{name}` is no name for a collection: it means something here",
+                    f"`{name}` cannot be the name of a collection: it has another meaning in plans",
                     (name,),
                     "give it another name",
                     key=True,
@@ -139,7 +139,7 @@ class OwnCollections:
         sources = [key for key in _SOURCES if key in written]
         if len(sources) != 1:
             said = " and ".join(f"`{key}`" for key in sources) or "none of them"
-            message = f"a collection has one of {', '.join(_SOURCES)}, and `{name}` has {said}"
+            message = f"a collection has one of {', '.join(_SOURCES)}, but `{name}` has {said}"
             self._wrong(message, (name,), None)
             return None
         path = ("collections", name)
@@ -151,7 +151,7 @@ class OwnCollections:
         kind = self._kind(name, naming)
         for key in ("params", "database", "max_rows"):
             if key in written and sources != ["query"]:
-                self._wrong(f"`{key}` goes with a `query`", (name, key), None, key=True)
+                self._wrong(f"`{key}` is only for a `query`", (name, key), None, key=True)
         readers: dict[str, Callable[[], Part | None]] = {
             "file": lambda: self.read_file(path, written["file"], kind),
             "query": lambda: self._selected(name, written, path, kind),
@@ -278,15 +278,17 @@ def windows(begins: str | None, ends: str | None, every: str | None) -> Windows:
     seconds = parse_duration(every) if every else None
     step = timedelta(seconds=seconds or 0)  # zero below a microsecond
     if seconds is not None and not step:
-        faults.append(("every", "a window of no length never comes to an end"))
+        faults.append(("every", "windows of no length never reach the end"))
     if first and last and first >= last:
-        faults.append(("to", f"`{ends}` does not come after `{begins}`, and it is exclusive"))
+        faults.append(("to", f"`{ends}` is not after `{begins}`, and the end is exclusive"))
     days = seconds is not None and seconds % _DAY == 0
     for key, time, written in (("from", first, begins), ("to", last, ends)):
         if days and step and time and time.time() != time_of_day.min:
-            faults.append((key, f"`{written}` is no whole day, and `every: {every}` is days"))
+            faults.append(
+                (key, f"`{written}` is not a whole day, but `every: {every}` is whole days")
+            )
     if first and last and step and (last - first) / step > MAX_WINDOWS:
-        faults.append(("every", f"they come to more than {MAX_WINDOWS:,} windows"))
+        faults.append(("every", f"they make more than {MAX_WINDOWS:,} windows"))
     if faults or not (first and last and step):
         raise Faulty(faults)
     return Windows(first, last, step, days)
@@ -296,6 +298,6 @@ def _time(key: str, written: str | None, faults: list[tuple[str, str]]) -> datet
     try:
         return parse_time(written).astimezone(UTC) if written else None
     except (ValueError, OverflowError):
-        hint = "write it as 2026-01-31 or 2026-01-31T12:00:00Z"
-        faults.append((key, f"`{written}` is no day or time; {hint}"))
+        hint = "write it like 2026-01-31 or 2026-01-31T12:00:00Z"
+        faults.append((key, f"`{written}` is not a day or a time; {hint}"))
         return None

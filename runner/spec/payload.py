@@ -112,7 +112,7 @@ class PayloadTemplate:
             except TemplateError as error:
                 message = f"{echo(key)} cannot be rendered for {item}: {error}"
                 problems.append(self.origins[key].problem(message, hint=error.hint))
-        why = "holds more than it may" if self.wide else "cannot be written as JSON"
+        why = "is larger than allowed" if self.wide else "cannot be written as JSON"
         written = self.problem(f"the payload for {item} {why}")
         return tuple(problems) or (written,)
 
@@ -139,7 +139,7 @@ class ConditionTemplate:
 
     def explain(self, error: ValueError, item: str) -> tuple[Problem, ...]:
         hint = error.hint if isinstance(error, TemplateError) else None
-        message = f"`{self.called}` cannot be decided for {item}: {error}"
+        message = f"`{self.called}` cannot be evaluated for {item}: {error}"
         return (self.origin.problem(message, hint=hint),)
 
 
@@ -155,14 +155,16 @@ class AmountTemplate:
         value = self.number(context)
         whole = isinstance(value, int | float) and not isinstance(value, bool)
         if not whole or not math.isfinite(value) or value != int(value):
-            raise TemplateError(f"it gives {echo(value)}, no whole number", "round it: | ceil")
+            raise TemplateError(
+                f"it gives {echo(value)}, which is not a whole number", "round it: | ceil"
+            )
         if not 0 <= value <= MAX_REPEAT:
             raise TemplateError(f"it gives {value:,}; from 0 to {MAX_REPEAT:,} is allowed")
         return int(value)
 
     def explain(self, error: ValueError, item: str) -> tuple[Problem, ...]:
         hint = error.hint if isinstance(error, TemplateError) else None
-        message = f"`repeat` cannot be told for {item}: {error}"
+        message = f"`repeat` cannot be evaluated for {item}: {error}"
         return (self.origin.problem(message, hint=hint),)
 
 

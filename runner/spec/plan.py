@@ -155,14 +155,14 @@ def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Prob
             used.add(written)
             if written not in there:
                 hint = did_you_mean(written, there) or f"there are: {', '.join(there)}"
-                message = f"`{entry.name}` runs for each {echo(written)}, which is no collection"
+                message = f"`{entry.name}` runs for each {echo(written)}, which is not a collection"
                 yield replace(origin.problem(message, hint=hint), rule="plan")
     for value in named.values():
         used.update((value.get("matrix") or {}).values() if isinstance(value, dict) else ())
     for name in named:
         if name not in used:
-            message = f"nothing runs for the collection {echo(name)}"
-            hint = f"write `for_each: {name}` at an operation, or take it out"
+            message = f"no operation runs for the collection {echo(name)}"
+            hint = f"write `for_each: {name}` at an operation, or remove the collection"
             place = ("collections", name)
             yield checked.warning(message, place, key=True, hint=hint, rule="unused-collection")
 
@@ -177,18 +177,20 @@ def _check_scopes(
     for name in checked.value.get("filter", {}):
         if name not in known:
             hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
-            message = f"`filter` names {echo(name)}, which is no collection"
+            message = f"`filter` names {echo(name)}, which is not a collection"
             yield checked.error(message, ("filter", name), key=True, hint=hint)
         elif name not in named and not there:
-            message = f"`filter` is about repositories (`{name}`), and the plan has none"
-            hint = "take it out, or name the collection that it is about"
+            message = f"`filter` is for repositories (`{name}`), but the plan has none"
+            hint = "remove it, or name the collection that it is for"
             place = ("filter", name)
             yield checked.warning(message, place, key=True, hint=hint, rule="filter")
     scopes = ["repo", "workspace", *named]
     for lookup in asking.lookups.values():
         if lookup.scope not in scopes:
             hint = did_you_mean(lookup.scope, scopes) or f"there are: {', '.join(scopes)}"
-            message = f"the lookup `{lookup.name}` is for {echo(lookup.scope)}, no collection"
+            message = (
+                f"the lookup `{lookup.name}` is for {echo(lookup.scope)}, which is not a collection"
+            )
             yield replace(lookup.question.place, message=message, hint=hint)
 
 
@@ -266,13 +268,16 @@ def _check_variables(
     taken |= {"workspace"} if any("workspace_repos" in source for source in sources) else set()
     for name, value in {**written, **overrides}.items():
         if name in taken:
-            message = f"{echo(name)} is no name for a variable: queries have `:{name}` for another"
+            message = (
+                f"{echo(name)} cannot be the name of a variable: `:{name}` has another "
+                "meaning in queries"
+            )
             hint = "give it another name"
             yield checked.error(message, ("vars", name), key=True, hint=hint)
         size = len(json.dumps(value, ensure_ascii=False, default=str))
         if size > MAX_EVENT:
             message = f"the variable {echo(name)} has {size:,} characters, more than {MAX_EVENT:,}"
-            hint = "no event holds so much: keep it in the database, or in a data file"
+            hint = "no event can hold that much: keep it in the database, or in a data file"
             yield checked.error(message, ("vars", name), key=True, hint=hint)
     for name, value in written.items():
         if _has_template(value):
@@ -289,8 +294,8 @@ def _check_scope(
     if "repos" in checked.value and not len(repositories):
         return
     if "repo" in first and "repos" not in {*checked.value, *checked.pruned}:
-        message = f"`repos` is missing, and `{first['repo']}` runs for each repository"
-        hint = "list some, as owner/name; or take the operation out"
+        message = f"`repos` is missing, but `{first['repo']}` runs for each repository"
+        hint = "list some, as owner/name; or remove the operation"
         yield checked.error(message, ("repos",), key=True, hint=hint)
     named = {"workspace", "workspaces"} & {*checked.value, *checked.pruned}
     if repositories.asked:
@@ -298,7 +303,7 @@ def _check_scope(
     if "workspace" in first and not named and not _any_workspace(repositories):
         name = first["workspace"]
         path = next(path for path, use in checked.uses() if use["use"] == name)
-        message = f"`{name}` runs for each workspace, and no workspace is named"
+        message = f"`{name}` runs for each workspace, but no workspace is named"
         hint = "add `workspace: ID` to the plan, or to its repositories"
         yield checked.error(message, path, hint=hint, rule="no-workspace")
 

@@ -77,7 +77,7 @@ class Project:
         if not hint:
             known = ", ".join(self.environments)
             hint = f"there are {known}" if known else f"`environments:` in {PROJECT} names them"
-        where = f"in {self.path}" if self.path else f"here: no {PROJECT} is found"
+        where = f"in {self.path}" if self.path else f"here: no {PROJECT} was found"
         raise UsageError(f"there is no environment `{name}` {where}", hint=hint)
 
 

@@ -88,7 +88,9 @@ class Asking:
         self.problems += wrong
         for name in own:
             if name in given:
-                message = f"{echo(name)} is no name for a parameter: `:{name}` is there already"
+                message = (
+                    f"{echo(name)} cannot be the name of a parameter: `:{name}` exists already"
+                )
                 place = (*path, "params", name)
                 hint = "give it another name"
                 self.problems.append(self.document.problem(message, place, key=True, hint=hint))
@@ -187,7 +189,7 @@ class Asking:
         if zone and not (
             "newer_than" in written["expect"] or OF_RUNS[0] in names_of(question.query)
         ):
-            message = "`timezone` changes nothing: no time is compared here"
+            message = "`timezone` has no effect: no time is compared here"
             place = (*path, "timezone")
             hint = f"it goes with `newer_than: {RUN_STARTED}` and :{OF_RUNS[0]}"
             self.problems.append(self.document.problem(message, place, key=True, hint=hint))
@@ -200,7 +202,7 @@ class Asking:
         each, key = written.get("each"), written.get("key")
         if each is False:
             if key is not None:
-                message = "`key` changes nothing beside `each: false`"
+                message = "`key` has no effect with `each: false`"
                 self.problems.append(self.document.problem(message, (*path, "key"), key=True))
             return question
         if question.of is None and not each and key is None:
@@ -215,12 +217,13 @@ class Asking:
                 return replace(question, of=kind, key=name)
         called = _CALLED.get(kinds[-1], "item")
         message = (
-            f"the check is for each {called}, and its query gives no column "
-            f"`{names[-1]}` to tell them apart"
+            f"the check is for each {called}, but its query gives no column `{names[-1]}` "
+            "to tell them apart"
         )
         hint = (
-            f"select it, as in `select full_name as {names[-1]}, ...`; `key` names another column; "
-            "`each: false` where the figure is the whole's"
+            f"select it, as in `select full_name as {names[-1]}, ...`; or name another "
+            "column with `key`; or write `each: false` if the query gives one figure for "
+            "all"
         )
         if key:
             hint = f"it gives: {', '.join(filter(None, there))}"
@@ -247,19 +250,19 @@ class Asking:
             self.problems.append(self.document.problem(message, path, hint=hint))
         changes = [key for key in ("increased", "decreased") if key in written]
         if len(changes) > 1:
-            message = "`decreased` and `increased` contradict: nothing is both"
+            message = "`decreased` and `increased` contradict each other"
             place = (*path, "decreased")
             self.problems.append(self.document.problem(message, place, key=True, hint=ONE))
         if "newer_than" in written and len(about) > 1:
             other = next(key for key in about if key != "newer_than")
-            message = f"`newer_than` and `{other}` contradict: no time is a figure"
+            message = f"`newer_than` and `{other}` contradict each other: a time is not a number"
             place = (*path, other)
             self.problems.append(self.document.problem(message, place, key=True, hint=ONE))
         self.problems += check_bounds(self.document, written, path)
         if isinstance(rows, dict):
             self.problems += check_bounds(self.document, rows, (*path, "rows"))
         if "maximum" in written and "at_least" not in written:
-            message = "`maximum` changes nothing without `at_least`"
+            message = "`maximum` has no effect without `at_least`"
             self.problems.append(self.document.problem(message, (*path, "maximum"), key=True))
         plain = {key: written[key] for key in _PLAIN if key in written}
         templates = {key: text for key, text in plain.items() if "{{" in str(text)}
@@ -270,7 +273,7 @@ class Asking:
 
     def _check_sql(self, sql: str, place: Path, given: Collection[str]) -> None:
         if "{{" in sql or "{%" in sql:
-            message = "a query is no template: values are bound to it, never pasted into it"
+            message = "a query is not a template: values are bound to it, never pasted into it"
             hint = 'write :name in it, and `params: {name: "{{ ... }}"}` beside it'
             self.problems.append(self.document.problem(message, place, hint=hint))
         else:
@@ -284,24 +287,24 @@ class Asking:
             if name not in known:
                 there = ", ".join(f":{k}" for k in known)
                 hint = did_you_mean(name, known) or (
-                    f"there are: {there}; `params` adds others" if there else "`params` adds it"
+                    f"there are: {there}; `params` adds others" if there else "add it to `params`"
                 )
-                message = f"the query's parameter {echo(':' + name)} is given nowhere"
+                message = f"the query's parameter {echo(':' + name)} has no value"
                 self.problems.append(self.document.problem(message, place, hint=hint))
 
 
 def _idle(written: Data, expect: Expect, moment: Moment) -> Iterator[tuple[Path, str]]:
     """Yield the places in a check that have no effect or contradict each other, and why."""
     if "every" in written and "timeout" not in written:
-        yield ("every",), "`every` changes nothing without `timeout`: it is asked once"
+        yield ("every",), "`every` has no effect without `timeout`: the check is asked once"
     if "at" in written and "after" in written and written["at"] != "after":
-        yield ("at",), f"`at: {written['at']}` and `after` contradict"
+        yield ("at",), f"`at: {written['at']}` and `after` contradict each other"
     if expect.change and moment == "before":
-        message = f"nothing is known of before the run that it could have {expect.change} from"
+        message = f"it cannot have {expect.change}: no value from before the run is known"
         yield ("expect", expect.change), message
     if "unchanged" in written and (expect.change or expect.newer_than or expect.column is None):
         what = expect.change or ("newer_than" if expect.newer_than else "rows")
-        yield ("unchanged",), f"`unchanged` changes nothing beside `{what}`"
+        yield ("unchanged",), f"`unchanged` has no effect with `{what}`"
     if (expect.rows_at_least, expect.rows_at_most) == (0, None):
         yield ("expect", "rows"), "every answer has at least 0 rows"
 
@@ -358,7 +361,7 @@ def check_bounds(document: Document, written: Data, path: Path) -> Iterator[Prob
 
 def nothing_meets(written: Data, crossed: tuple[str, str]) -> str:
     low, high = (f"`{key}: {as_compared(written[key])}`" for key in crossed)
-    return f"{low} and {high} contradict: no figure meets both"
+    return f"{low} and {high} contradict each other: no figure meets both"
 
 
 def names_of(query: Query) -> list[str]:
@@ -506,7 +509,7 @@ class Askings:
             written = value.get("coverage", {})
             for name in [name for name, asked in written.items() if asked is False]:
                 if found.pop(name, None) is None:
-                    message = f"the catalog has no coverage {echo(name)} to take back"
+                    message = f"the catalog has no coverage {echo(name)} to remove"
                     hint = did_you_mean(name, found) or f"it has: {', '.join(found) or 'none'}"
                     place = ("coverage", name)
                     problem = self.checked.error(message, place, key=True, hint=hint)
@@ -553,7 +556,7 @@ def check_ages(checked: PlanDocument) -> Iterator[Problem]:
         if parse_duration(age["newer_than"]) <= parse_duration(age["older_than"]):
             message = (
                 f"`newer_than: {age['newer_than']}` and `older_than: {age['older_than']}` "
-                "contradict: no item is both"
+                "contradict each other: no item is both"
             )
             yield checked.error(message, (*path, "newer_than"), hint=ONE)
 

@@ -55,7 +55,7 @@ def check_schedule(checked: PlanDocument) -> Iterator[Problem]:
     try:
         due = next(firings(parse(found.cron), zone or UTC, _ANY_TIME), None)
     except BadCron as error:
-        yield checked.error(f"{echo(found.cron)} is no time: {error}", here, hint=hint)
+        yield checked.error(f"{echo(found.cron)} is not a schedule: {error}", here, hint=hint)
         due = None
     else:
         if due is None:
@@ -68,11 +68,12 @@ def check_schedule(checked: PlanDocument) -> Iterator[Problem]:
         yield checked.error(message, ("schedule", "timezone"), hint=near or "Europe/Berlin")
     elif due is not None and (changed := _changed(found, zone)):
         hint = (
-            "take an hour in which no clock changes, or UTC; the second time starts no second run"
+            "choose an hour in which no clock changes, or UTC; a time that comes twice "
+            "starts one run"
         )
         yield checked.warning(changed, here, hint=hint, rule="clock-change")
     if checked.value.get("approval", {}).get("required"):
-        message = "`approval` asks somebody before each run, and a schedule starts runs by itself"
+        message = "`approval` needs a person before each run, but a schedule starts runs by itself"
         yield checked.error(message, ("approval",), key=True, hint="leave one of them out")
 
 
@@ -157,7 +158,7 @@ def parse(text: str) -> Cron:
     """Parse a cron expression. Raises `BadCron` with a message such as "bad minute"."""
     fields = text.split()
     if len(fields) != len(_FIELDS):
-        raise BadCron("it has not five fields")
+        raise BadCron("it does not have five fields")
     found = [_field(field, *bounds) for field, bounds in zip(fields, _FIELDS, strict=True)]
     minutes, hours, days, months, weekdays = (values for values, _ in found)
     return Cron(minutes, hours, days, months, weekdays, not (found[2][1] or found[4][1]))

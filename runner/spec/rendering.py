@@ -55,13 +55,13 @@ class Budget(threading.local):
         self.total -= max(0, MAX_WORK - self.left - FREE)
         self.left = MAX_WORK
         if self.total < 0:
-            message = "the plan's templates take more work together than a plan may"
-            raise TemplateError(message, "look at shorter lists and texts in them")
+            message = "the plan's templates together take too much work"
+            raise TemplateError(message, "use shorter lists and texts in them")
 
     def spend(self, amount: int) -> None:
         self.left -= amount
         if self.left < 0:
-            message = "the template makes more text, or looks at more, than one event may need"
+            message = "the template makes or reads more text than one event may need"
             raise TemplateError(message, "use shorter lists and texts")
 
     def weigh(self, value: Any) -> int:

@@ -64,8 +64,10 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
         if "sql" in (written or {}):
             yield from check_bounds(checked.document, written["sql"], ("guards", index, "sql"))
         if "http" in (written or {}) and not is_http(written["http"]):
-            message = f"{echo(written['http'])} is no URL of a server"
-            yield checked.error(message, ("guards", index, "http"), hint="as in https://host/path")
+            message = f"{echo(written['http'])} is not the URL of a server"
+            yield checked.error(
+                message, ("guards", index, "http"), hint="write it like https://host/path"
+            )
         if "window" not in (written or {}):
             continue
         try:
@@ -75,7 +77,7 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
                 yield checked.error(message, (*path, key))
         if checked.value.get("pacing") == "scheduled":
             message = (
-                "a window holds what is sent, and `pacing: scheduled` sends everything at once"
+                "a window holds back batches, but `pacing: scheduled` sends everything at once"
             )
             yield checked.error(message, path, key=True, hint="leave one of them out")
 
@@ -95,7 +97,7 @@ def _check_timeouts(checked: PlanDocument) -> Iterator[Problem]:
     places: list[tuple[Path, Data]] = [((), checked.value), *checked.uses()]
     for path, said in places:
         for key in (key for key in ("timeout", "queue_timeout") if key in said):
-            message = f"`{key}` can have no effect: `pacing: scheduled` follows nothing"
+            message = f"`{key}` can have no effect: `pacing: scheduled` follows no jobs"
             yield checked.error(message, (*path, key), key=True, hint="leave one of them out")
 
 
@@ -103,33 +105,33 @@ def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Ite
     """Find settings that are valid by themselves, but contradict each other."""
     value = checked.value
     if "max_failures" in value and value.get("on_failure") == "stop":
-        message = "`max_failures` lets the run go on past failures, and `on_failure` is `stop`"
+        message = "`max_failures` lets the run go on past failures, but `on_failure` is `stop`"
         yield checked.error(message, ("on_failure",), hint="leave one of them out")
     yield from _check_order(checked)
     yield from _check_guards(checked)
     if value.get("pacing") != "scheduled":
         return
     if "canary" in value:
-        message = "a canary is followed to its end, and `pacing: scheduled` follows nothing"
+        message = "a canary is followed to its end, but `pacing: scheduled` follows no jobs"
         yield checked.error(message, ("canary",), key=True, hint="leave one of them out")
     yield from _check_timeouts(checked)
     written = {use["use"]: path for path, use in checked.uses()}
     for operation in operations:
         if operation.pacing.jitter or operation.at:
             said = "`delay: {between: ...}`" if operation.pacing.jitter else "`at`"
-            message = f"{said} of `{operation.name}` and `pacing: scheduled` contradict"
+            message = f"{said} of `{operation.name}` and `pacing: scheduled` contradict each other"
             yield checked.error(message, written[operation.name], hint="leave one of them out")
         if operation.until or operation.deferred:
             message = (
-                f"`{operation.name}` is resolved when its stage starts, and `pacing: scheduled` "
-                "sends everything at once"
+                f"`{operation.name}` is resolved when its stage starts, but `pacing: "
+                "scheduled` sends everything at once"
             )
             yield checked.error(message, written[operation.name], hint="leave `pacing` out")
     for operation in operations[:-1]:
         if operation.wait == "completed":
             message = (
-                f"`{operation.name}` waits for its jobs before the next operation starts, and "
-                "`pacing: scheduled` waits for nothing"
+                f"`{operation.name}` waits for its jobs before the next operation starts, "
+                "but `pacing: scheduled` waits for nothing"
             )
             hint = f"write {{use: {operation.name}, wait: sent}}, or leave `pacing` out"
             yield checked.error(message, written[operation.name], hint=hint)

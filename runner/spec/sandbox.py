@@ -108,7 +108,7 @@ class _Counting(CodeGenerator):
 
     def visit_Const(self, node: nodes.Const, frame: Any) -> None:  # noqa: N802
         if isinstance(node.value, float) and not math.isfinite(node.value):
-            raise TemplateError("a number in it is larger than any that JSON has")
+            raise TemplateError("a number in it is too large for JSON")
         super().visit_Const(node, frame)
 
     def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:  # noqa: N802
@@ -285,7 +285,7 @@ def _refuse_statements(tree: Any) -> None:
     for statement in tree.find_all(nodes.Stmt):
         if not isinstance(statement, nodes.Output | nodes.If):
             kind = type(statement).__name__.lower()
-            hint = "templates have expressions and {% if %}, no loops, macros or includes"
+            hint = "templates may have expressions and {% if %}, but no loops, macros or includes"
             raise TemplateError(f"`{kind}` is not allowed", hint)
 
 
@@ -310,7 +310,7 @@ def _in_our_words(message: str, context: Context) -> TemplateError:
     if found := re.match(r"'(\w+)' is undefined", message):
         return undefined(found[1], context)
     if found := re.match(r"'?[\w. ]+ object'? has no (?:attribute|element) '?(.*?)'?\Z", message):
-        hint = "where it may be missing, write `| default(...)` behind it"
+        hint = "if it may be missing, add `| default(...)`"
         return TemplateError(f"there is no {echo(found[1])}", hint)
     return TemplateError(message[:200])
 
@@ -432,7 +432,7 @@ def _of_numbers(test: Any) -> Callable[..., bool]:
     @wraps(test)
     def tested(*numbers: Any) -> bool:
         if not all(isinstance(number, int | float) for number in numbers):
-            raise TemplateError("it is asked of something that is no number")
+            raise TemplateError("it is asked of something that is not a number")
         return bool(test(*numbers))
 
     return tested
@@ -538,7 +538,7 @@ def _written(value: Any) -> Any:
     if isinstance(value, Undefined):
         return value
     if value is None:
-        message = "a null cannot stand in text"
+        message = "a null cannot be part of a text"
         raise TemplateError(message, "give it another value, as in {{ x or 'none' }}")
     plain = _plain(value)
     BUDGET.weigh(plain)
@@ -584,7 +584,9 @@ def _split(value: Any, separator: Any = None, maxsplit: int = -1) -> list[str]:
     """Split a text at a separator, by default at white space."""
     text, by = str(_written(value)), None if separator is None else str(separator)
     if by == "":
-        raise TemplateError("`split` wants a separator, or none for blanks")
+        raise TemplateError(
+            "`split` needs a separator; call it without arguments to split at blanks"
+        )
     BUDGET.spend(len(text) + MEMBER * (len(text.split()) if by is None else text.count(by) + 1))
     return text.split(by, maxsplit)
 
@@ -595,8 +597,10 @@ def _date(value: Any, form: Any = None) -> str:
     if form is None:
         return time.date().isoformat()
     if not isinstance(form, str) or not _DATE_FORM.fullmatch(form):
-        hint = "as in %Y-%m-%d, %H:%M:%S, %j, %G-W%V, %B, %A or %s (seconds since 1970)"
-        raise TemplateError(f"{echo(form)} is no form of a date", hint)
+        hint = (
+            "use formats such as %Y-%m-%d, %H:%M:%S, %j, %G-W%V, %B, %A or %s (seconds since 1970)"
+        )
+        raise TemplateError(f"{echo(form)} is not a date format", hint)
     seconds = {"%s": str(int(time.timestamp()))}
     return time.strftime(re.sub("%.", lambda found: seconds.get(found[0], found[0]), form))
 
@@ -604,7 +608,7 @@ def _date(value: Any, form: Any = None) -> str:
 def _days(value: Any, number: Any) -> str:
     """Add days to a day or time; a day stays a day."""
     if isinstance(number, bool) or not isinstance(number, int) or abs(number) > _MAX_DAYS:
-        raise TemplateError(f"`days` adds up to {_MAX_DAYS:,} whole days, and is given {number}")
+        raise TemplateError(f"`days` adds up to {_MAX_DAYS:,} whole days, not {number}")
     moved = _time(value) + timedelta(days=number)
     return moved.date().isoformat() if len(value) == _A_DAY else moved.isoformat()
 
@@ -614,7 +618,7 @@ def _time(value: Any) -> datetime:
     if isinstance(value, Undefined):
         str(value)  # StrictUndefined raises here, naming what is missing
     if not isinstance(value, str) or len(value) > _MAX_TRIMMED:
-        raise TemplateError(f"{echo(value)} is no day or time", "as in 2026-01-31")
+        raise TemplateError(f"{echo(value)} is not a day or a time", "write it like 2026-01-31")
     try:
         return parse_time(value)
     except ValueError as error:
@@ -665,7 +669,7 @@ def _ceil(value: Any) -> int:
 
 def _round(value: Any, precision: int = 0, method: Any = "common") -> float:
     if not isinstance(value, int | float) or not isinstance(precision, int):
-        raise TemplateError("`round` wants numbers")
+        raise TemplateError("`round` needs numbers")
     if abs(precision) > 15:
         raise TemplateError("`round` keeps at most 15 digits")
     return do_round(value, precision, method)

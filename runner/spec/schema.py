@@ -157,10 +157,10 @@ def _refused(schema: Json, error: Any) -> SchemaError:
 
 def _no_pattern(pattern: str, path: Path) -> SchemaError:
     if _LOOKS_ABOUT.search(pattern):
-        message = f"the pattern {echo(pattern)} looks ahead or behind, or back at a group"
-        hint = "patterns run in linear time, so these are not there: use `not`, `anyOf` or `enum`"
+        message = f"the pattern {echo(pattern)} uses a lookahead, a lookbehind or a backreference"
+        hint = "patterns run in linear time, without these: use `not`, `anyOf` or `enum`"
         return SchemaError(message, path, hint)
-    message = f"{echo(pattern)} is not a pattern that can be used"
+    message = f"{echo(pattern)} is not a usable pattern"
     return SchemaError(message, path, "it does not parse, or its repetitions make it too large")
 
 
@@ -186,7 +186,7 @@ def explain_contract(
         path = finding.absolute_path
         if _about_unknown_keys(finding):
             for key, hint in _unknown_keys(finding):
-                yield (*path, key), f"{echo(key)} is not a key that it knows", hint
+                yield (*path, key), f"{echo(key)} is not a known key", hint
         else:
             yield path, message_of(finding), None
 

@@ -52,12 +52,12 @@ _AMBIGUOUS = (
         re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z"),
         "a number in base 60 to YAML 1.1",
     ),
-    (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a JSON number"),
 )
 # In YAML 1.1 the name ends before these characters; in YAML 1.2 they belong to it.
 _ANCHOR_GOES_ON = re.compile(r"(?:!\S*\s+(?:#[^\n]*\n\s*)*)?[&*]([0-9A-Za-z_-]+)[?:]")
 _TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"
-TOO_MANY = f"more than {MAX_NODES:,} keys and values stand in YAML"
+TOO_MANY = f"the YAML has more than {MAX_NODES:,} keys and values"
 MANY_HINT = "keep the repositories in a .csv or .jsonl file, which is streamed"
 _OMITTED: Any = object()  # replaces a refused key, whose value is dropped
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
@@ -108,7 +108,7 @@ class _Builder:
             before = self.text.encode()[: error.position].decode(errors="ignore")
             line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
             message = f"the character U+{int(error.character):04X} is not allowed in YAML"
-            hint = 'write it as an escape in double quotes, as in "\\x01", or take it out'
+            hint = 'write it as an escape in double quotes, as in "\\x01", or remove it'
             self.problems.append(
                 problem_at(self.path, self.shown, line, column, message, hint=hint, rule="yaml")
             )
@@ -224,13 +224,13 @@ class _Builder:
         if _INTEGER.match(text):
             if len(text) < _LONGEST_INTEGER and fits(number := int(text)):
                 return number
-            self._quote(mark, text, "a number that 64 bits cannot hold")
+            self._quote(mark, text, "a number that does not fit into 64 bits")
         elif _FLOAT.match(text) and text.lstrip("+-.")[:1].isdigit():
             if math.isfinite(decimal := float(text)):
                 return decimal
-            self._quote(mark, text, "larger than a JSON number can be")
+            self._quote(mark, text, "too large for a JSON number")
         elif replacement := _YAML_11_BOOLEANS.get(text.lower()):
-            message = f"`{text}` is a boolean to YAML 1.1 and a string to YAML 1.2"
+            message = f"`{text}` is a boolean in YAML 1.1 and a string in YAML 1.2"
             self._at(mark, message, hint=f'write `{replacement}`, or quote it: "{text}"')
         else:
             for pattern, what in _AMBIGUOUS:
@@ -275,7 +275,7 @@ class _Builder:
             text = str(getattr(event, "value", key))
             self._at(mark, f"the key {echo(text)} is not a string", hint=f'quote it: "{text[:60]}"')
         elif line_of(self.text, mark.line + 1)[max(0, mark.column - 1) :].startswith("{{"):
-            hint = 'a value that begins with a template is quoted: "{{ vars.name }}"'
+            hint = 'quote a value that begins with a template: "{{ vars.name }}"'
             self._at(mark, "`{{` begins a mapping in YAML", hint=hint)
         else:
             self._at(mark, "a key must be a string, not a list or a mapping")
@@ -286,7 +286,7 @@ class _Builder:
         line = line_of(self.text, mark.line + 1, at_least=mark.column + 1)
         indent = line[: len(line) - len(line.lstrip())]
         if "\t" in indent or "'\\t'" in message or line[mark.column :].startswith("\t"):
-            message, hint = "a tab is used for indentation", "YAML wants spaces; use two a level"
+            message, hint = "a tab is used for indentation", "indent with spaces, two a level"
         elif "nesting depth" in message:  # some parsers have a limit of their own
             message = _TOO_DEEP
         elif "mapping values are not allowed" in message:

@@ -62,7 +62,7 @@ class _Unfolding:
             place, count = waiting.pop()
             looks[place] += count
             if looks.total() > MAX_LOOKS or len(self.links) > MAX_SCHEMAS:
-                raise TooMuch("its references and alternatives come to too many schemas")
+                raise TooMuch("its references and alternatives expand to too many schemas")
             waiting += [(other, count) for other in self._links(place)[0]]
         return looks
 

@@ -148,7 +148,7 @@ def test_a_warning_is_found_and_one_that_is_accepted_is_well(
         one for one in found(session, write_plan(tmp_path, body)) if one.about == "plan"
     )
     assert warning.message.startswith("nothing reads the attribute `odd` of the repository (")
-    expected = ("ok", "accepted: for others") if accept else ("warn", "take it out; or use it")
+    expected = ("ok", "accepted: for others") if accept else ("warn", "remove it; or use it")
     assert (warning.level, (warning.hint or "")[: len(expected[1])]) == expected
 
 

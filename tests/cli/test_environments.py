@@ -166,7 +166,7 @@ def test_an_environment_that_is_not_there_is_named_with_those_that_are(plan: Pat
     with pytest.raises(UsageError, match="no environment `stagin` in") as caught:
         Session(environ={}, environment="stagin").target(None, str(plan))
     assert caught.value.hint == "did you mean `staging`?"
-    with pytest.raises(UsageError, match=r"no environment `x` here: no .* is found"):
+    with pytest.raises(UsageError, match=r"no environment `x` here: no .* was found"):
         Session(environ={"BACKFILL_ENV": "x"}).target(None, str(plan.parent.parent / "p.yaml"))
 
 

@@ -91,7 +91,7 @@ def test_a_query_gives_items_without_its_nulls(tmp_path: Path) -> None:
     ("rows", "words"),
     [
         (((7,), (8,), (7,)), "`7` is listed twice"),
-        (((7,), (None,)), "nothing names the item: row 2 has none of `item`, `name`, `id`"),
+        (((7,), (None,)), "the item has no name: row 2 has none of `item`, `name`, `id`"),
         (((7,), ("",)), "the item of row 2 is empty"),
     ],
 )
@@ -142,7 +142,7 @@ def test_windows_anywhere_in_the_calendar_come_to_their_end(
 
 @pytest.mark.parametrize("begins", ["2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01Z"])
 def test_a_part_of_a_day_is_refused_where_windows_are_days(begins: str) -> None:
-    with pytest.raises(Faulty, match="is no whole day"):
+    with pytest.raises(Faulty, match="is not a whole day"):
         windows(begins, "2026-01-03", "1d")
 
 

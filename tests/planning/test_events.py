@@ -113,7 +113,7 @@ def test_an_event_has_an_id_and_a_time_of_its_own(tmp_path: Path) -> None:
         ("group: 2, repeat: 2, payload: {}", "`group` makes one event of several"),
         (
             'id: "x", payload: {}, until: {query: select 1, expect: {column: n, at_most: 0}}',
-            "drops a second event with an id",
+            "drops a second event with the same id",
         ),
     ],
 )

@@ -108,8 +108,8 @@ def test_what_is_written_goes_over_what_is_selected_and_each_comes_once(tmp_path
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"name": "o/a"}], "the query gives a row that is no repository"),
-        ([{"repo": "not-a-name"}], "the query gives a row that is no repository"),
+        ([{"name": "o/a"}], "the query gives a row that is not a repository"),
+        ([{"repo": "not-a-name"}], "the query gives a row that is not a repository"),
         (QueryRefused("no such table: repos", "look"), "refuses the query: no such table: repos"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_workspace_is_called_by_text_or_by_a_number(tmp_path: Path, value: Jso
     with pytest.raises(InvalidPlan) as invalid:
         built(tmp_path, body, Fake({"w": [{"workspace": value}]}), catalog)
     (problem,) = invalid.value.problems
-    assert "the query gives a row that is no workspace: `workspace` " in problem.message
+    assert "the query gives a row that is not a workspace: `workspace` " in problem.message
     for name in (7, "7"):
         plan = built(tmp_path, body, Fake({"w": [{"workspace": name}]}), catalog)
         assert items(plan) == ["7"]

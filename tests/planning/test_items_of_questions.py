@@ -180,7 +180,7 @@ def test_a_check_of_items_without_a_column_that_names_them_is_refused_at_its_lin
     with pytest.raises(InvalidPlan) as refused:
         built(tmp_path, check)
     (problem,) = refused.value.problems
-    words = f"the check is for each {each}, and its query gives no column `{key}`"
+    words = f"the check is for each {each}, but its query gives no column `{key}`"
     assert problem.message.startswith(words)
     assert problem.line == 8
     whole = {"query": check["query"], "each": False}
@@ -264,12 +264,12 @@ def test_a_question_that_goes_by_ids_speaks_of_no_repository_without_one(tmp_pat
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"key": "repo", "each": False}, "`key` changes nothing beside `each: false`"),
-        ({"timezone": "Europe/Berlin"}, "`timezone` changes nothing: no time is compared here"),
+        ({"key": "repo", "each": False}, "`key` has no effect with `each: false`"),
+        ({"timezone": "Europe/Berlin"}, "`timezone` has no effect: no time is compared here"),
         ({"timezone": "Europe/Berlim"}, "there is no time zone `Europe/Berlim`"),
         (
             {"expect": {"column": "n", "at_most": 1, "maximum": 5}},
-            "`maximum` changes nothing without `at_least`",
+            "`maximum` has no effect without `at_least`",
         ),
     ],
 )
@@ -308,7 +308,7 @@ def test_of_many_repositories_without_an_id_the_first_are_named(
         ({"query": "select n from r where x = :x", "params": {"x": "{{ vars.word | date }}"}},
          "`x` cannot be rendered for the query: `many` is not a time in ISO 8601"),
         ({"expect": {"column": "n", "at_least": "{{ vars.number }}", "at_most": 6}},
-         "`at_least: 7` and `at_most: 6` contradict: no figure meets both"),
+         "`at_least: 7` and `at_most: 6` contradict each other: no figure meets both"),
         ({"expect": {"column": "n", "at_least": "{{ vars.number }}"}}, None),
     ],
 )  # fmt: skip

@@ -66,10 +66,11 @@ def test_repeats_that_come_to_too_many_events_are_refused_once(
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        ("when: row.starts != 'x', payload: {}", "`when` cannot be decided for 4: there is no"),
-        ("repeat: row.starts | length, payload: {}", "`repeat` cannot be told for 4: there is no"),
+        ("when: row.starts != 'x', payload: {}", "`when` cannot be evaluated for 4: there is no"),
+        ("repeat: row.starts | length, payload: {}",
+         "`repeat` cannot be evaluated for 4: there is no"),
         ("warn: {odd: {if: row.starts != 'x', message: m}}, payload: {}",
-         "`if` cannot be decided for 4: there is no"),
+         "`if` cannot be evaluated for 4: there is no"),
         ("throttle: {limit: 1, per: 1s, key: row.starts}, payload: {}",
          "`key` cannot be rendered for 4: `row` has no"),
         ("group: 2, payload: {x: \"{{ row.starts | default('no') | date }}\"}",

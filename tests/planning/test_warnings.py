@@ -143,7 +143,7 @@ def _warnings_of(path: Path) -> Iterator[str]:
         ("order_by: [-velocity]\nrepos: [{repo: o/a, velocity: 1, priority: low}]\n",
          "unused-attribute", "nothing reads the attribute `priority` of the repository"),
         ("workspace: w\nrepos: [{repo: o/a, workspace: v}]\n", "unused-workspace",
-         "every repository names a workspace of its own"),
+         "no repository uses this workspace"),
         ("repos: [{repo: o/a, velocity: 1}]\nvars: {dayz: 1}\n", "unused-variable",
          "nothing reads the variable `dayz`"),
     ],

@@ -64,7 +64,7 @@ def test_a_filter_of_repositories_is_reported_where_there_can_be_none(
     plan = plan_of(tmp_path, f"{body}filter: {written}\n", catalog=CATALOG)
     found = [one for one in plan.warnings if one.rule == "filter"]
     assert len(found) == (not repos)
-    assert all(one.message.endswith("and the plan has none") for one in found)
+    assert all(one.message.endswith("but the plan has none") for one in found)
 
 
 @pytest.mark.parametrize("written", ["{repo: '*/a'}", "{users: 'u*'}", "{repo: ['!*/b']}"])

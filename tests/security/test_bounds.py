@@ -85,14 +85,14 @@ LIMITS: dict[str, tuple[Callable[[int], dict[str, str]], int, int, str, int]] = 
         lambda n: {"vars": f"vars: {{x: {'y' * n}}}\n", "value": MANY},
         1_000,
         300_000,
-        "more than it may",
+        "larger than allowed",
         4,
     ),
     "repeated text": (
         lambda n: {"more": f", repeat: {n}", "value": "\"{{ 'x' * 200000 }}\""},
         10,
         10_000,
-        "take more work together",
+        "together take too much work",
         8,
     ),
     "repeated constant": (

@@ -74,7 +74,7 @@ ODD = {name: HOSTILE[name] for name in ("pipe", "socket", "folder", "sparse", "L
 ODD["device"] = (lambda path: path.symlink_to("/dev/zero"), "not a file but a device")
 ODD["environment"] = (
     lambda path: path.symlink_to("/proc/self/environ"),
-    "holds more than its size says",
+    "has more bytes than its size says",
 )
 
 COMMANDS = {

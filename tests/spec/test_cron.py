@@ -52,7 +52,7 @@ def test_fields_are_read_as_the_engine_reads_them() -> None:
         ("\u0663 * * * *", "bad minute"),
         ("*/1_0 * * * *", "bad minute"),
         ("* * 1-1_0 * *", "bad day"),
-        ("* * * *", "it has not five fields"),
+        ("* * * *", "it does not have five fields"),
     ],
 )
 def test_what_the_engine_refuses_is_refused(cron: str, words: str) -> None:

@@ -233,9 +233,9 @@ def test_a_row_that_is_wrong_is_a_problem_at_its_line(line: str, words: str) -> 
         ('{"repo": null}', "`repo` is empty; expected a string"),
         ('{"repo": ["o/a"]}', "`repo` is a list"),
         ("{}", "`repo` is missing"),
-        ('{"repo": "o/a", "x": NaN}', "`NaN` is not a number that JSON has"),
-        ('{"repo": "o/a", "x": -Infinity}', "is not a number that JSON has"),
-        ('{"repo": "o/a", "x": 1e999}', "larger than a JSON number"),
+        ('{"repo": "o/a", "x": NaN}', "`NaN` is not a JSON number"),
+        ('{"repo": "o/a", "x": -Infinity}', "is not a JSON number"),
+        ('{"repo": "o/a", "x": 1e999}', "too large for a JSON number"),
         ('{"repo": "o/a", "x": ' + "9" * 5000 + "}", "64 bits"),
         ('{"repo": "o/a", "x": 18446744073709551616}', "64 bits"),
         ('{"repo": "o/a", "repo": "o/b"}', "the key `repo` is written twice"),
@@ -349,7 +349,7 @@ def test_a_file_of_nothing_but_faults_is_not_told_in_full() -> None:
     rows = csv_rows("repo\n" + "x\n" * 100_000)
     found = faults(rows)
     assert len(found) == 51
-    assert "further rows were not looked at" in found[-1][1]
+    assert "the remaining rows were not checked" in found[-1][1]
 
 
 def test_many_rows_take_little_more_than_their_bytes() -> None:

@@ -86,7 +86,7 @@ def test_what_no_option_takes_is_refused_by_its_name(
 @pytest.mark.parametrize(
     ("selectors", "words"),
     [
-        ({"limit": 1, "sample": 1}, "`limit` and `sample` choose differently"),
+        ({"limit": 1, "sample": 1}, "`limit` and `sample` exclude each other"),
         ({"seed": 4}, "`seed` does nothing without `sample`"),
     ],
 )

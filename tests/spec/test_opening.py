@@ -82,13 +82,13 @@ def test_windows_that_touch_are_one() -> None:
 @pytest.mark.parametrize(
     ("allow", "days", "zone", "says"),
     [
-        ("22-06", "mon", "UTC", "allow: `22-06` is no window of a day"),
-        ("22:00-26:00", "mon", "UTC", "allow: `22:00-26:00` is no window of a day"),
-        ("22:60-23:00", "mon", "UTC", "allow: `22:60-23:00` is no window of a day"),
-        ("24:00-06:00", "mon", "UTC", "allow: `24:00-06:00` is no window of a day"),
+        ("22-06", "mon", "UTC", "allow: `22-06` is not a window of the day"),
+        ("22:00-26:00", "mon", "UTC", "allow: `22:00-26:00` is not a window of the day"),
+        ("22:60-23:00", "mon", "UTC", "allow: `22:60-23:00` is not a window of the day"),
+        ("24:00-06:00", "mon", "UTC", "allow: `24:00-06:00` is not a window of the day"),
         ("08:00-08:00", "mon", "UTC", "allow: `08:00-08:00` has no length"),
-        ("08:00-09:00", "mo-fr", "UTC", "days: `mo-fr` is no day of the week"),
-        ("08:00-09:00", "", "UTC", "days: `` is no day of the week"),
+        ("08:00-09:00", "mo-fr", "UTC", "days: `mo-fr` is not a day of the week"),
+        ("08:00-09:00", "", "UTC", "days: `` is not a day of the week"),
         ("08:00-09:00", "mon", "Berlin", "timezone: `Berlin` is not a time zone"),
         ("08:00-09:00", "mon", "../etc", "timezone: `../etc` is not a time zone"),
     ],
@@ -108,9 +108,9 @@ def test_all_that_is_wrong_with_a_window_is_told_at_once(tmp_path: Path) -> None
         load_plan(str(path))
     told = [problem.message.split(";")[0] for problem in refused.value.problems]
     assert told == [
-        "`22-06` is no window of a day",
-        "`mo` is no day of the week",
-        "`su` is no day of the week",
+        "`22-06` is not a window of the day",
+        "`mo` is not a day of the week",
+        "`su` is not a day of the week",
         "`Berlin` is not a time zone",
     ]
     assert len({problem.column for problem in refused.value.problems}) == 3, "each at its key"
@@ -124,8 +124,8 @@ def test_all_that_is_wrong_with_windows_of_time_is_told_at_once(tmp_path: Path) 
         load_plan(str(write_plan(tmp_path, body, catalog=CATALOG + daily)))
     told = [problem.message.split(";")[0] for problem in refused.value.problems]
     assert told == [
-        "`2026-13-01` is no day or time",
-        "`soon` is no day or time",
+        "`2026-13-01` is not a day or a time",
+        "`soon` is not a day or a time",
         "`{{ vars.often }}` is not a duration",
     ]
 

@@ -67,7 +67,7 @@ def test_a_delay_under_the_catalogs_least_is_raised_and_said_where_the_plan_wrot
     plan = load(tmp_path, f"repos: [o/r]\noperations: [a]\n{delay}\n", catalog="min_delay: 10s")
     assert only_operation(plan).pacing.delay == max(10, parse_duration(delay[7:] or "5s"))
     assert [w.message for w in plan.warnings] == [
-        "`a`: the delay is raised to 10s, the least its catalog allows"
+        "`a`: the delay is raised to 10s, the shortest that its catalog allows"
     ] * raised
     assert [w.line for w in plan.warnings] == [7] * raised
 
@@ -114,7 +114,7 @@ def test_an_operation_whose_need_is_skipped_runs_and_it_is_said(tmp_path: Path) 
     plan = load(tmp_path, "repos: [o/r]\noperations: [a, b]\nskip: [a]\n")
     (warning,) = plan.warnings
     assert warning.message == "`b` comes after `a`, which this plan skips"
-    assert warning.hint == "it works on what the last `a` left"
+    assert warning.hint == "it works on the results of the last `a`"
 
 
 def test_a_whole_number_may_be_written_as_a_decimal(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_a_variable_that_only_a_template_knows_may_come_from_outside(
     ("value", "words"),
     [
         (2**64, "64 bits"),
-        (float("inf"), "not a number that JSON has"),
-        ({"a": [float("nan")]}, "not a number that JSON has"),
+        (float("inf"), "not a JSON number"),
+        ({"a": [float("nan")]}, "not a JSON number"),
         ("\ud800", "surrogate"),
         ({"\udcff": 1}, "surrogate"),
         ({1: 2}, "keys"),

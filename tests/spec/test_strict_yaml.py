@@ -160,7 +160,7 @@ def test_constants_and_numbers_are_jsons() -> None:
 def test_numbers_end_where_64_bits_end() -> None:
     assert value_of(f"[{2**64 - 1}, {-(2**63)}]") == [2**64 - 1, -(2**63)]
     for number in (2**64, -(2**63) - 1, "9" * 100_000):
-        assert messages(f"a: {number}")[0].endswith("is a number that 64 bits cannot hold")
+        assert messages(f"a: {number}")[0].endswith("is a number that does not fit into 64 bits")
 
 
 @pytest.mark.parametrize("text", ["[", "a: b: c", "{a: 1", "- a\nb", "%", "`", "@a"])

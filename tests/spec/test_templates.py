@@ -136,15 +136,15 @@ def test_what_holds_no_template_is_a_constant(value: Json) -> None:
         ("{{ repo.stars + 1 }}", "there is no `stars`"),
         ("{{ repo.tags[9] }}", "there is no `9`"),
         ("{{ 1 if false }}", "no value"),
-        ("a {{ repo.label }}", "a null cannot stand in text"),
+        ("a {{ repo.label }}", "a null cannot be part of a text"),
         ("{{ [nothing] }}", "`nothing` is not defined"),
         ("{{ repo.velocity / 0 }}", "division by zero"),
         ("{{ repo.velocity + 'a' }}", "unsupported operand"),
-        ("{{ 1e308 * 10 }}", "not a number that JSON has"),
-        ("{{ 'nan' | float }}", "not a number that JSON has"),
+        ("{{ 1e308 * 10 }}", "not a JSON number"),
+        ("{{ 'nan' | float }}", "not a JSON number"),
         ("{{ 2 ** 64 }}", "64 bits"),
         ("{{ (-8) ** 0.5 }}", "complex"),
-        ("{{ 'inf' | float > 3 and 'nan' | float }}", "not a number that JSON has"),
+        ("{{ 'inf' | float > 3 and 'nan' | float }}", "not a JSON number"),
         ("{{ self }}", "not a JSON value"),
     ],
 )
@@ -381,7 +381,7 @@ def test_text_with_references_is_what_the_engine_makes_of_it(source: str) -> Non
      "| replace('a', 'b')", "| split", "| string", "~ ''"],
 )  # fmt: skip
 def test_a_null_becomes_no_text_however_text_is_made_of_it(made: str) -> None:
-    assert refusal("{{ repo.label " + made + " }}") == "a null cannot stand in text"
+    assert refusal("{{ repo.label " + made + " }}") == "a null cannot be part of a text"
 
 
 @pytest.mark.parametrize(
@@ -406,5 +406,5 @@ def test_what_becomes_text_in_an_expression_is_as_json_has_it(template: str, tex
      "{{ repo.velocity < 1e999 }}"],
 )  # fmt: skip
 def test_a_number_that_json_does_not_have_is_refused_as_it_is_written(template: str) -> None:
-    with pytest.raises(TemplateError, match="larger than any that JSON has"):
+    with pytest.raises(TemplateError, match="too large for JSON"):
         compile_value(template)
