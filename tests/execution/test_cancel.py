@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a run that is cancelled."""
+"""What happens to the jobs of a cancelled run."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def job(name: str, status: str = "Running", *, ended: bool = False) -> Job:
 
 @dataclass
 class Server:
-    """The jobs of each event; `refuses`: jobs that it does not end, and what it answers; `later`:
-    how they are when it is asked again."""
+    """The jobs of each event. `refuses`: jobs that it does not cancel, with its answer; `later`:
+    the jobs as they are when it is polled again."""
 
     of: Mapping[str, Sequence[Job]]
     refuses: Mapping[str, str] = field(default_factory=dict)
@@ -47,8 +47,8 @@ class Server:
 def cancelled(
     folder: Path, server: Server, after: float = 0.0, later: float = 0.0
 ) -> tuple[Cancelled, list[tuple[str, str, Any]]]:
-    """What came of it, and the failures that the journal has; `later`: seconds after the sending at
-    which the jobs are to start."""
+    """Return what cancelling gave, and the failures in the journal. `later`: seconds after the
+    sending at which the jobs are to start."""
     count = len(server.of)
     plan = make_plan(folder, repos(count) + "operations: [sync]\n")
     if later:
@@ -87,7 +87,7 @@ def test_each_job_that_goes_on_is_ended_and_those_that_had_ended_are_counted(
         (job("b"), 1, []),
         (job("b", "Completed", ended=True), 0, []),
         (job("b", "Failed", ended=True), 0, ["failed"]),
-        (job("b", "CANCELLED"), 0, []),  # its output is not there yet
+        (job("b", "CANCELLED"), 0, []),  # its output has not arrived yet
     ],
 )
 def test_a_job_that_the_server_does_not_end_is_looked_at_again(

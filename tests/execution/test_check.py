@@ -1,4 +1,5 @@
-"""Checks within a run: when they are asked, how long, and what a database that is away does."""
+"""Checks within a run: when they are made, for how long, and what happens if the database is
+away."""
 
 from __future__ import annotations
 
@@ -35,11 +36,11 @@ BODY = repos(2) + "operations: [sync, embed]\ndelay: 1s\nchecks:\n"
 
 @dataclass
 class Database:
-    """Gives its answers one after the other, the last one for ever; None is no row."""
+    """Gives its answers in turn, the last one forever; None is no row."""
 
     answers: Sequence[Answer]
     events: Callable[[], int] = lambda: 0
-    seen: list[int] = field(default_factory=list)  # how many events were sent at each question
+    seen: list[int] = field(default_factory=list)  # how many events had been sent at each query
 
     def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
         assert (query.ask, parameters) == ("q", {})
@@ -96,7 +97,7 @@ def test_a_check_before_the_run_keeps_everything_from_being_sent(tmp_path: Path)
 
 
 def test_a_check_after_a_stage_is_a_barrier_before_the_next(tmp_path: Path) -> None:
-    """It is asked again until it holds, and the next stage begins only then."""
+    """The check is repeated until it holds; only then does the next stage begin."""
     options = f"after: sync, timeout: 1m, every: 10s, {ALLOW}"
     summary, made = run(tmp_path, options, 1, 2, None, 5)
     assert summary.status == "completed"
@@ -159,8 +160,8 @@ def test_a_database_that_stays_away_ends_the_run_and_is_no_verdict(tmp_path: Pat
 
 @dataclass
 class Timed:
-    """A database whose clock is `ahead` of the runner's, and whose rows say when they were written:
-    by its own clock, `late` seconds after the run began."""
+    """A database whose clock is `ahead` of the runner's, and whose rows were written, by its own
+    clock, `late` seconds after the run began."""
 
     clock_: FakeClock
     ahead: float

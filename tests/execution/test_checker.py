@@ -1,4 +1,4 @@
-"""When a check is asked, with what, for how long, and what is kept of it."""
+"""When a check is made, with which query and parameters, for how long, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FIVE = Expect("n", at_least=5)
 
 @dataclass
 class Database:
-    """Gives the answers to each query in turn, the last one for ever: a figure, or rows."""
+    """Gives the answers to each query in turn, the last one forever: a figure, or rows."""
 
     answers: Mapping[str, Sequence[Answer]]
     security: Sequence[RowSecurity] | None = ()
@@ -78,7 +78,7 @@ class Database:
 
 @dataclass
 class Kept:
-    """A journal of answers and results."""
+    """A journal that keeps answers and results."""
 
     answers: dict[str, Json] = field(default_factory=dict)
     results: list[CheckResult] = field(default_factory=list)
@@ -480,7 +480,7 @@ def rows(*names: str) -> Table:
 def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
     of: str | None, operation: str | None, begun: bool, items: Any, ids: Any
 ) -> None:
-    """`a` and `b` were there in the preview; `b` and `c` are what the stage has found out."""
+    """The preview had `a` and `b`; the stage found `b` and `c`."""
     asked = BoundQuestion(Query("q"), {"users": ["a", "b"]}, of, "item", ("a", "b"), (1, 2))
     of_stage = replace(stage(1, "sync", deferred=True), for_each=of or "users")
     stages = (of_stage, replace(EMBED, for_each=of_stage.for_each))
@@ -507,7 +507,7 @@ def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
 def test_what_a_stage_has_found_out_as_it_started_is_what_is_to_be_proved(
     moment: Any, of: str | None, kind: str, how: dict[str, Any], proved: Collection[str]
 ) -> None:
-    """`o/old` was there in the preview; rows of items that were asked for come back."""
+    """The preview had `o/old`; only the items that are to be proved need a row."""
     asked = BoundQuestion(Query("q"), {}, of, "repo", ("o/r0", "o/old"))
     if of == "repo" and proved == ["o/r0", "o/r1"]:
         asked = replace(asked, items=("o/r0", "o/r1", "o/old"))

@@ -1,4 +1,4 @@
-"""Cutting batches into requests, and the ids that go with them."""
+"""How batches are cut into requests, and the ids that the requests have."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _sized(sizes: list[int], **how: Any) -> Wire:
 
 
 def _bodies(wire: Wire) -> list[bytes]:
-    """Each event as it is sent: what a request is that has it alone, without the brackets."""
+    """Return each event as it is sent: a request with one event, without its brackets."""
     return [wire.request([piece])[1:-1] for _, pieces, _ in wire.pages(0) for piece in pieces]
 
 
@@ -45,7 +45,7 @@ def _wire(payloads: list[tuple[str, bytes]], **how: Any) -> Wire:
 def test_requests_hold_all_events_in_order_within_both_limits(
     sizes: list[int], max_events: int, max_bytes: int
 ) -> None:
-    """Only an event that is too large by itself may exceed the byte limit, and it goes alone."""
+    """Only an event that alone exceeds the byte limit may do so, and it is sent alone."""
     wire = _sized(sizes)
     encoded, ahead, limits = _bodies(wire), Ahead(wire, 0), RequestLimits(max_events, max_bytes)
     sent: list[object] = []
@@ -81,7 +81,7 @@ def test_the_short_way_writes_events_as_the_long_one_does(items: list[str]) -> N
 def test_events_made_ahead_are_those_of_the_stage_wherever_it_begins(
     count: int, start: int, steps: list[int]
 ) -> None:
-    """They lie in blocks; neither a block's end nor what was dropped before shifts any."""
+    """Events are kept in blocks; neither the end of a block nor dropped events shift any."""
     start = min(start, count)
     wire = _wire([(f"i{n}", b"{}") for n in range(count)])
     ahead, every = Ahead(wire, start), [line for lines, _, _ in wire.pages(0) for line in lines]
@@ -101,7 +101,7 @@ def test_events_made_ahead_are_those_of_the_stage_wherever_it_begins(
 def test_a_request_made_ready_is_the_one_that_would_be_made_now(
     count: int, steps: list[tuple[int, int, int]]
 ) -> None:
-    """Whatever became of the request before it, and however many events the next may hold."""
+    """Whatever became of the request before it, and however many events the next one may have."""
     wire = _wire([(f"i{n}", b"{}") for n in range(count)])
     ahead, every = Ahead(wire, 0), _bodies(wire)
     for most, before, dropped in steps:
@@ -135,7 +135,7 @@ def test_a_request_is_filled_to_its_last_byte(
 
 
 def test_a_request_that_was_made_ready_is_not_made_again() -> None:
-    """It is ready once the server has answered the one before."""
+    """It is ready when the server answers the previous request."""
     wire = _wire([(f"i{n}", b"{}") for n in range(6)])
     ahead, limits = Ahead(wire, 0), RequestLimits(2)
     taken, _ = ahead.request(limits)
@@ -155,7 +155,8 @@ def test_no_more_is_made_than_the_request_asks_for() -> None:
 
 
 def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
-    """Counted from the start of the run, so that it is the same whenever it is sent."""
+    """The time counts from the start of the run, so that it is the same whenever the event is
+    sent."""
     wire = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0)
     times = [json.loads(body)["ts"] for body in _bodies(wire)]
     assert times == [1_750_000_010_500, 1_750_000_010_500, 1_750_000_015_500]
@@ -198,7 +199,7 @@ def test_a_request_of_a_stage_of_several_operations_has_the_events_of_one(
 
 
 def test_internal_ids_are_those_that_a_live_server_gave() -> None:
-    """Recorded from a live server, so that the derivation cannot drift from it."""
+    """They were recorded from a live server, so that the derivation cannot drift from it."""
     seed = "1750000000000,AAECAwQFBgcICQ=="
     assert internal_ids(seed, range(2)) == [
         "01JXT21Q00000G40R40M30E20A",
@@ -215,7 +216,7 @@ def test_internal_ids_are_distinct_and_of_the_seeds_millisecond(number: int, cou
 
 @given(st.binary(min_size=10, max_size=10), st.integers(0, 2**48 - 1))
 def test_internal_ids_are_the_librarys_ulids(entropy: bytes, milliseconds: int) -> None:
-    """The quick way gives what the library gives for the same 16 bytes."""
+    """The fast way gives the same text as the library for the same 16 bytes."""
     seed = f"{milliseconds},{base64.b64encode(entropy).decode()}"
     low = (int.from_bytes(entropy[6:], "big") + 1) % 2**32
     whole = milliseconds.to_bytes(6, "big") + entropy[:6] + low.to_bytes(4, "big")

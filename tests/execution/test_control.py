@@ -1,4 +1,4 @@
-"""What slows a run down, holds it, or ends it before its end."""
+"""What slows a run down, holds it, or ends it early."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_429_halves_the_batch_and_lengthens_the_delay_and_both_recover(tmp_pat
 
 
 def test_every_change_of_pace_is_in_the_journal_with_its_reason(tmp_path: Path) -> None:
-    """The notes that a display shows are what the journal keeps."""
+    """The notes on the display are the notes in the journal."""
     server, observer = StandIn(faults=[answers(503)]), Recorder()
     plan = make_plan(tmp_path, repos(9) + FIRE + "batch_size: 4\n")
     journal = start_journal(new_store(tmp_path), plan)
@@ -140,7 +140,7 @@ def test_a_tuned_pace_is_the_new_normal() -> None:
 def test_max_failures_ends_the_run_as_incomplete_and_says_how_to_go_on(
     tmp_path: Path, wrong: str
 ) -> None:
-    """Jobs that fail count as well as events that are refused."""
+    """Failed jobs count as well as rejected events."""
     server = StandIn()
     setattr(server, wrong, {f"o/r{n}" for n in range(0, 40, 2)})
     body = repos(40) + "operations: [sync]\nbatch_size: 4\nmax_failures: 5\ndelay: 5s\n"
@@ -157,7 +157,7 @@ def test_max_failures_ends_the_run_as_incomplete_and_says_how_to_go_on(
 @pytest.mark.parametrize("wrong", ["failing", "bad"])
 @pytest.mark.parametrize("body", [SYNC, FIRE])
 def test_max_failures_ends_nothing_where_all_is_sent(tmp_path: Path, body: str, wrong: str) -> None:
-    """The run was incomplete, and a resume had nothing to send, and called it failed."""
+    """Such a run used to be incomplete, and its resume, with nothing to send, failed."""
     server = StandIn()
     setattr(server, wrong, {"o/r8"})
     ending, journal = run(tmp_path, repos(9) + body + "max_failures: 1\n", server)
@@ -187,7 +187,7 @@ def test_a_resume_after_max_failures_counts_anew(tmp_path: Path) -> None:
 def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_once(
     tmp_path: Path,
 ) -> None:
-    """Else a delay of an hour would pass once more before the order to shorten it counts."""
+    """Otherwise a delay of an hour would pass once more before the request to shorten it counts."""
     server, clock = StandIn(bad={"o/r1"}), FakeClock()
     plan = make_plan(tmp_path, repos(6) + SYNC + "batch_size: 2\nmax_failures: 1\ndelay: 1h\n")
     store = new_store(tmp_path)
@@ -199,7 +199,7 @@ def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_onc
 
 
 def test_an_order_to_cancel_counts_within_a_batch(tmp_path: Path) -> None:
-    """It is asked about by the very statement that writes the next request down."""
+    """The statement that records the next request also reads the control request."""
     plan = make_plan(tmp_path, repos(6_000) + FIRE + "batch_size: 6000\n")
     store, server = new_store(tmp_path), StandIn()
     journal = start_journal(store, plan)
@@ -234,7 +234,7 @@ def test_a_pace_that_was_ordered_counts_from_the_next_batch_and_in_the_stages_af
 
 @pytest.mark.parametrize("delay", ["0s", "1h"])
 def test_an_order_to_cancel_counts_before_the_next_batch(tmp_path: Path, delay: str) -> None:
-    """Also where it is read before the delay, together with the pace."""
+    """Even if the request is read before the delay, together with the pace."""
     plan = make_plan(tmp_path, repos(8) + FIRE + f"batch_size: 4\ndelay: {delay}\n")
     store, server = new_store(tmp_path), StandIn()
     journal = start_journal(store, plan)
@@ -266,7 +266,7 @@ def test_an_order_that_is_found_before_a_delay_is_taken_over_once(tmp_path: Path
 
 
 class Operators(FakeClock):
-    """Time passes, and at some moments of it an operator requests something."""
+    """A clock; at some of its times an operator requests something."""
 
     def __init__(self, requests: Mapping[float, Callable[[], object]]) -> None:
         super().__init__()
@@ -284,7 +284,8 @@ class Operators(FakeClock):
 def _two_hours_apart(
     folder: Path, requests: Callable[[Store], Mapping[float, Callable[[], object]]]
 ) -> tuple[Ending, list[float], Recorder]:
-    """Of a run of two batches: how it ended, the seconds at which it sent, what it showed."""
+    """Drive two batches; return how the run ended, the seconds at which it sent, and what it
+    showed."""
     plan = make_plan(folder, repos(2) + FIRE + "batch_size: 1\ndelay: 2h\n")
     store, observer = new_store(folder), Recorder()
     clock = Operators(requests(store))
@@ -336,7 +337,7 @@ def test_a_run_that_is_cancelled_within_a_delay_sends_no_more(tmp_path: Path) ->
 
 
 def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
-    """An operator's order is the pace that is wanted, whatever the plan says."""
+    """An operator's request sets the intended pace, whatever the plan says."""
     server, observer = StandIn(faults=[answers(503)]), Recorder()
     plan = make_plan(tmp_path, repos(200) + FIRE + "batch_size: 20\ndelay: 4s\n")
     store = new_store(tmp_path)
@@ -383,7 +384,7 @@ def test_a_resume_does_not_pass_a_canary_that_failed(tmp_path: Path) -> None:
 
 
 class Scripted:
-    """A guard that gives its answers in turn, and lets go when they are used up."""
+    """A guard that gives its answers in turn, and does not hold after the last one."""
 
     name = "scripted"
 
@@ -418,7 +419,7 @@ def test_a_guard_that_cannot_be_asked_holds(tmp_path: Path) -> None:
 
 
 def test_a_long_hold_keeps_the_lock(tmp_path: Path) -> None:
-    """No single wait is longer than a lease allows."""
+    """No single wait exceeds the lease."""
     clock = FakeClock()
     run(tmp_path, repos(1) + FIRE, StandIn(), guards=[Scripted(Hold("x", 3600.0))], clock=clock)
     assert max(clock.slept) <= 15.0

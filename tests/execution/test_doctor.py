@@ -1,4 +1,4 @@
-"""What is found before anything is sent: of keys, a server, the plan's questions and its needs."""
+"""What is found before anything is sent: about keys, a server, the plan's queries and its needs."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ WELCOME = Hello("1.2", None)
 
 @dataclass
 class Server:
-    """Each answer is what comes, or the error that is raised."""
+    """Each attribute is the server's answer, or the error to raise."""
 
     hello_: Hello | TargetError = WELCOME
     accepts: TargetError | None = None
@@ -270,7 +270,7 @@ MEASURED = Table(("item", "total", "done"), (("o/r0", 9, 1),))
 
 @dataclass
 class Database:
-    """What each question gives, by its text or its table."""
+    """The answers to queries, by their text or table."""
 
     answers: Mapping[str, Table | QueryRefused]
     security: Sequence[RowSecurity] | None = None
@@ -352,7 +352,8 @@ def test_goals_and_coverage_are_asked_as_checks_are() -> None:
 
 @pytest.mark.parametrize(("items", "blind"), [((), False), (("o/a",), True)])
 def test_of_no_items_no_zero_smells_of_anything(items: tuple[str, ...], blind: bool) -> None:
-    """Those that a stage finds out as it starts are not there yet."""
+    """Without items, zeros are no reason to suspect anything: the stage finds its items only at its
+    start."""
     asked = BoundQuestion(Query("a"), {}, "users", None, items)
     one, other = check("a", None), check("b", None)
     checks = (replace(one, question=asked), other)

@@ -1,4 +1,4 @@
-"""Only time in which somebody drove the run counts as work, the same wherever it is told."""
+"""Only the time during which somebody drove the run counts, and every surface shows the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def view(made: World) -> RunView:
 
 
 def interrupted(folder: Path) -> World:
-    """Two events are sent within 15 s; a day later, the others."""
+    """Send two events within 15 s; the others are left for the next day."""
     made = World(folder, make_plan(folder, BODY))
     made.drive(15)
     made.clock.now += DAY
@@ -81,7 +81,7 @@ def test_a_process_that_was_killed_has_driven_until_its_last_word(tmp_path: Path
     made = World(tmp_path, make_plan(tmp_path, BODY))
     made.drive(15)
     store = new_store(tmp_path, made.clock.time)
-    with store._database.write() as connection:  # as if it had not told its end
+    with store._database.write() as connection:  # as if it had not recorded its end
         connection.change("UPDATE drives SET until = until - 0.5")
     made.clock.now += DAY
     assert view(made).driven.seconds == pytest.approx(14.5, abs=0.2)
@@ -164,7 +164,7 @@ def test_no_batch_of_a_drain_begins_after_its_time(
             assert ending.how == "limit"
             assert f"has had its {format_duration(limit)}" in str(ending.reason)
             assert str(ending.option).startswith("--max-time ")
-            # It ends as soon as that is known, and not with the rest that leads there.
+            # It ends as soon as that is known, without sending the rest first.
             assert driven.between(made.server.came[-1][0], made.clock.now) <= max(delay, 3.0)
             ids = [event["id"] for post in made.server.posts for event in post]
             assert len(ids) == len(set(ids))

@@ -1,4 +1,4 @@
-"""What comes of one event, by the jobs that it has and what its functions are configured to do."""
+"""The outcome of one event, by its jobs and by the configuration of its functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an event is over: by its jobs, by the time they take, or since nothing comes of it."""
+"""When an event is over: by its jobs, by how long they take, or because nothing comes of it."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def fn(name: str = "f", **how: Any) -> Function:
 
 @dataclass
 class Server:
-    """The jobs of each event, by its number; `functions_`: None, where it does not tell."""
+    """The jobs of each event, by its number. `functions_`: None if the server does not tell."""
 
     of: dict[int, Sequence[Job]] = field(default_factory=dict)
     functions_: Sequence[Function] | None = None
     lists: Sequence[Listed] | None = ()
     read: int = 0
-    known: int = 0  # how often its functions were asked for
+    known: int = 0  # how often its functions were requested
     looked: list[int] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
 
@@ -106,14 +106,14 @@ class Shown:
 
 
 class Clock(FakeClock):
-    """Durations count from another moment than records."""
+    """Durations and recorded times have different starting points."""
 
     def monotonic(self) -> float:
         return self.now - 1_700_000_000.0
 
 
 class Made:
-    """`grace`: 20 s; a job may take 100 s to start, and 60 s from there to its end."""
+    """A follower with a `grace` of 20 s; a job may take 100 s to start, and then 60 s to end."""
 
     def __init__(self, *numbers: int, functions: Sequence[Function] | None = None) -> None:
         self.clock, self.stop, self.server = Clock(), asyncio.Event(), Server()
@@ -134,14 +134,14 @@ class Made:
             self.follower.add(event(number) for number in numbers)
 
     def look(self, seconds: float = 0.0, **of: Sequence[Job]) -> None:
-        """After so many seconds, when the server has these jobs (`e0`: of the event 0)."""
+        """Poll after so many seconds, when the server has these jobs (`e0`: of event 0)."""
         self.clock.now += seconds
         self.server.of |= {int(name[1:]): jobs for name, jobs in of.items()}
         self.follower.add([])
         asyncio.run(self.follower.poll_once())
 
     def again(self, seconds: float = 0.0, **of: Sequence[Job]) -> None:
-        """The same, and nothing was sent meanwhile."""
+        """Poll in the same way, with nothing sent meanwhile."""
         self.clock.now += seconds
         self.server.of |= {int(name[1:]): jobs for name, jobs in of.items()}
         asyncio.run(self.follower._sweep())
@@ -246,7 +246,7 @@ def test_a_job_that_waited_has_its_time_from_its_start() -> None:
 def test_how_long_a_job_has_run_is_the_servers_word_where_it_was_seen_waiting_until_then(
     waited: float, ran: float | None, left: float
 ) -> None:
-    """Some servers tell when it was queued."""
+    """Some servers report as its start when the job was queued."""
     made = Made(0)
     if waited:
         made.again(waited, e0=[QUEUED])
@@ -371,8 +371,8 @@ def test_a_resumed_run_gives_its_events_their_time_anew() -> None:
 def test_a_step_goes_on_counting_from_the_sending_but_gives_nothing_up_before_a_look(
     life: float | None, submitted: float, left: float
 ) -> None:
-    """Sent 15 s before; `life`, `submitted`: so long after that was the latest sign of life, or
-    was the run left to the workers."""
+    """The event was sent 15 s ago. `life`, `submitted`: how long after that came the latest sign of
+    life, or the submission to the workers."""
     made = Made()
     sent = made.clock.now
     before = step_of(made, life and sent + life, submitted and sent + submitted)
@@ -411,7 +411,7 @@ def test_a_step_whose_events_are_overdue_looks_first_and_then_at_once_again() ->
 def test_a_step_knows_since_when_the_jobs_of_before_go_on(
     known: Job, submitted: float, left: float
 ) -> None:
-    """From when the run was left to the workers on, where that was later."""
+    """Since its start, or since the run was submitted if that was later."""
     made = Made()
     before = step_of(made, submitted=submitted)
     made.clock.now += 40.0
@@ -433,7 +433,7 @@ def test_a_step_without_open_events_asks_nothing() -> None:
 
 
 def followed(work: Callable[[Made], Coroutine[Any, Any, None]], *numbers: int) -> Made:
-    """In a time of its own, with a follower that runs beside it."""
+    """Run `work` on a virtual clock, beside a follower."""
     made = Made()
     clock = VirtualClock()
     made.clock = cast(Clock, clock)
@@ -542,7 +542,7 @@ def test_functions_that_were_told_just_now_are_not_asked_for_again() -> None:
 
 
 def test_what_a_filter_leaves_to_others_is_never_in_doubt() -> None:
-    """Doubts are what lists are read for."""
+    """Only doubts make the poller read lists."""
     made = Made(0, functions=[fn("f"), fn("g", condition="data.x")])
     made.again(e0=[F_DONE])
     made.again(2.0)
@@ -563,7 +563,7 @@ def test_a_step_knows_when_the_first_job_of_before_was_there() -> None:
 
 @pytest.mark.parametrize(("ran", "left"), [(25.0, 60.0), (10.0, 50.0)])
 def test_a_step_knows_until_when_a_job_of_before_had_not_started(ran: float, left: float) -> None:
-    """It was seen waiting 15 s ago: it has not run for 25."""
+    """It was seen waiting 15 s ago, so it cannot have run for 25."""
     made = Made()
     sent, before = made.clock.now, step_of(made)
     made.clock.now += 40.0
@@ -622,7 +622,7 @@ def test_an_event_without_a_job_hangs_as_well() -> None:
 def test_only_where_the_run_waits_for_open_events_alone_it_waits_in_its_own_way(
     awaited: Any, own: bool
 ) -> None:
-    """A step ends there; else the follower sleeps beside the sending."""
+    """A step ends there; in other cases the follower sleeps beside the sender."""
     looks: list[float] = []
 
     class Watched(Waits):

@@ -1,4 +1,4 @@
-"""Many jobs are followed with few requests, whatever the server's lists leave out."""
+"""Many jobs are followed with few requests, whatever the server's lists omit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BODY = "operations: [{use: sync, batch_size: 500, delay: 0s}]\n"
 
 @dataclass
 class Counting(httpx.AsyncBaseTransport):
-    """The embedded server, with every question about jobs counted by its path."""
+    """The embedded server; counts requests about jobs by path."""
 
     app: Any
     hidden: set[str] = field(default_factory=set)  # paths that answer 404
@@ -53,7 +53,7 @@ class Counting(httpx.AsyncBaseTransport):
 
 
 class Swept(HttpJobsApi):
-    """The follower's questions, with its sweeps over the lists counted."""
+    """The API of the follower; counts its sweeps over the lists."""
 
     sweeps = 0
 
@@ -67,7 +67,7 @@ class Swept(HttpJobsApi):
 def follow(
     tmp_path: Path, server: Counting, grace: float = 0.5, many: int = MANY
 ) -> tuple[JournalWriter, int]:
-    """A run of so many events; its journal, and how many sweeps it took."""
+    """Drive a run of so many events; return its journal, and how many sweeps it took."""
     plan = make_plan(tmp_path, repos(many) + BODY)
     journal = start_journal(new_store(tmp_path), plan)
     target: Target = resolve("embedded", {})
@@ -121,7 +121,7 @@ def test_a_server_without_lists_is_asked_event_by_event(tmp_path: Path) -> None:
 
 
 def test_events_without_a_job_are_known_by_an_answer_about_each(tmp_path: Path) -> None:
-    """A list that lacks an event never means that it has started nothing."""
+    """That an event is missing in a list never means that it started nothing."""
     server = Counting(create_app({"app/other": lambda _: None}))
     journal, _ = follow(tmp_path, server, grace=0.1)
     assert journal.totals() == Totals(MANY, MANY, no_job=MANY)
@@ -132,8 +132,8 @@ def test_events_without_a_job_are_known_by_an_answer_about_each(tmp_path: Path) 
 def test_a_job_that_the_lists_leave_out_or_never_end_is_found_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
-    """As a live server leaves out skipped jobs, and all but one event of a batch; and as it goes on
-    telling of a job that has ended as one that waits."""
+    """A live server's lists omit skipped jobs, and all but one event of a batch; they can also show
+    an ended job as waiting."""
     monkeypatch.setattr(poller, "_STALE", 0.2)
     monkeypatch.setattr(poller, "_SHARE", 4)
 

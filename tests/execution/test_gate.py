@@ -1,4 +1,4 @@
-"""What is asked about before a request goes out, and while the work goes on."""
+"""What is checked before a request goes out, and while work is under way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.virtual_time import VirtualClock
 
 @dataclass
 class Requests:
-    """A journal that has had these control requests, one after the other; the last one stays."""
+    """A journal with these control requests, one after the other; the last one stays."""
 
     script: list[Control] = field(default_factory=lambda: [Control()])
     asked: int = 0
@@ -109,7 +109,8 @@ def test_a_run_that_is_stopped_while_it_is_held_sends_no_more() -> None:
 
 
 def test_requests_are_read_at_first_and_where_writing_one_down_was_refused() -> None:
-    """A round trip for each batch would slow the sending: the statement that writes asks too."""
+    """The statement that records a request reads control requests too: another round trip for each
+    batch would slow the sending."""
     made = Made(Control(), Control(batch_size=2))
     pace = Pace(Pacing(4, 1.0))
     assert made.opened(pace)
@@ -145,7 +146,7 @@ def test_a_guard_is_asked_again_when_it_says_so_and_after_15_seconds_at_most() -
 
 @dataclass
 class Kept:
-    """A journal with a request to cancel that comes after so many seconds."""
+    """A journal that gets a request to cancel after so many seconds."""
 
     clock: VirtualClock
     cancelled_at: float
@@ -168,7 +169,7 @@ class Kept:
 def test_beside_the_work_the_lease_is_kept_and_a_request_to_cancel_is_found(
     cancelled_at: float, kept: list[float]
 ) -> None:
-    """Also afterwards: what is under way may take a while."""
+    """This goes on after the request to cancel: what is under way may take a while."""
     clock = VirtualClock()
     journal = Kept(clock, cancelled_at)
 

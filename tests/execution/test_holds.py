@@ -1,4 +1,4 @@
-"""A target that is held: nothing is sent there, by whatever run, until it is let go."""
+"""A target that is held: no run sends anything there until it is released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`max_in_flight`: what is out, events without an outcome, limits what is sent."""
+"""`max_in_flight` limits how many events may have no outcome yet."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def iso(at: float) -> str:
 
 @dataclass
 class Workers(Timed):
-    """So many workers, each of which is at one job for so long; the others are queued."""
+    """So many workers, each busy with one job for so long; the other jobs are queued."""
 
     workers: int = 8
     takes: float = 0.5
-    ahead: float = 0.0  # its clock, in seconds
-    tells_start: bool = True  # or of each job when it was queued, as the open-source server does
+    ahead: float = 0.0  # its clock is so many seconds ahead
+    tells_start: bool = True  # False: it tells when a job was queued, as the open server does
     most_out: int = 0
-    _free: list[float] = field(default_factory=list)  # when each worker is
-    _ends: dict[str, float] = field(default_factory=dict)  # of jobs
+    _free: list[float] = field(default_factory=list)  # when each worker is free
+    _ends: dict[str, float] = field(default_factory=dict)  # when each job ends
 
     def _start(self, internal_id: str, event: dict[str, Any]) -> None:
         super()._start(internal_id, event)
@@ -78,7 +78,7 @@ class Workers(Timed):
 
 @dataclass
 class Mortals(World):
-    """Its processes die at their writes, now and then."""
+    """A run whose processes sometimes die at a write."""
 
     random: Random = field(default_factory=Random)
     chance: float = 0.0
@@ -201,8 +201,8 @@ def test_an_operator_raises_and_lowers_it_while_it_is_waited_for(tmp_path: Path)
 def test_jobs_that_queue_behind_others_do_not_time_out(
     tmp_path: Path, ahead: float, tells_start: bool, steps: bool
 ) -> None:
-    """The time of a job counts from its start, by the server's own clock, however it goes; where
-    the server does not tell it, by when the job was seen at work."""
+    """A job's timeout counts from its start, by the server's own clock, whatever that shows; if the
+    server does not tell the start, from when the job was first seen running."""
     body = repos(40) + "operations: [{use: sync, timeout: 2s}]\nbatch_size: 200\n"
     made = world(tmp_path, body)
     assert isinstance(made.server, Workers)
@@ -237,7 +237,7 @@ def test_a_job_has_a_time_to_start_and_a_time_to_end(
 def test_the_wait_says_what_has_not_started(tmp_path: Path) -> None:
     made = world(tmp_path, repos(1) + "operations: [sync]\n", workers=1)
     assert isinstance(made.server, Workers)
-    made.server._free = [made.clock.now + 1e6]  # at somebody else's job
+    made.server._free = [made.clock.now + 1e6]  # busy with somebody else's job
     made.drive(720)
     assert isinstance(made.observer, Recorder)
     waits = [progress.waiting for progress in made.observer.progresses if progress.waiting]

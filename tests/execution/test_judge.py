@@ -1,4 +1,4 @@
-"""What an answer of the database must be for a check to hold; nothing is never 0 or 100 %."""
+"""Which answers of a database make a check hold; no answer is never 0 or 100 %."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_answer_that_is_not_expected_says_why(wanted: Check, answer: Table, w
 def test_whatever_a_column_holds_is_shown_as_json_and_not_at_length(
     values: tuple[Json, ...], shown: str
 ) -> None:
-    """Values that have no least one, too, such as those of `jsonb` and of arrays."""
+    """Even values without an order, such as those of `jsonb` and of arrays."""
     bound = judge(check(column="pct", at_least=1), table(*values), None, STARTED)
     assert shown in (bound.message or "")
     newer = judge(check(column="pct", newer_than="2020-01-01"), table(*values), None, STARTED)
@@ -136,7 +136,7 @@ def test_zeros_alone_are_what_a_blind_role_would_see_as_well(
 
 
 def test_one_row_that_changed_is_a_change() -> None:
-    """Rows are told apart by their text, wherever they stand."""
+    """Rows are compared by their text, whatever their order."""
     now = Table(("repo", "pct"), (("o/b", 99), ("o/a", 97)))
     wanted = check(column="pct", at_least=95)
     before = Table(("repo", "pct"), (("o/a", 96), ("o/b", 99)))

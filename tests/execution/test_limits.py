@@ -1,4 +1,4 @@
-"""What is said before sending of functions that are paused, or slower than the plan."""
+"""What is said before sending about functions that are paused, or slower than the plan."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def warned(plan: ExecutionPlan, *functions: Function) -> list[Finding]:
 @pytest.mark.parametrize(
     ("limit", "pace", "says"),
     [
-        # A rate limit lets a tenth of it, and one, pass at once; the rest evenly.
+        # A rate limit lets a tenth of its events plus one through at once; the others evenly.
         (
             Rate(100, 60),
             "",

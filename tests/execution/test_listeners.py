@@ -1,5 +1,5 @@
-"""What comes of events by what the functions that hear them are configured to do, whatever the
-server tells of that."""
+"""The outcome of events by the configuration of the functions that listen, however much of it the
+server tells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYNC = "operations: [sync]\non_failure: continue\n"
 NOTHING: frozenset[str] = frozenset()
 OUTCOMES = ("completed", "failed", "cancelled", "timed_out", "rejected", "dropped", "no_job")
 
-# How much of what there is to know a server tells: what is missing, and what that leaves.
+# How much the server tells: what is missing from its answers, by name.
 TELLS = {
     "all": NOTHING,
     "by GraphQL": frozenset({"functions"}),
@@ -48,7 +48,7 @@ def run(tmp_path: Path, server: Engine, count: int = 4, body: str = SYNC) -> Sum
 
 
 def outcomes(summary: Summary, count: int = 4) -> dict[str, Outcome]:
-    """By item; every planned event stands under exactly one outcome."""
+    """Return the outcomes by item; each planned event must count under exactly one."""
     totals = asdict(summary.totals)
     assert sum(totals[name] for name in (*OUTCOMES, "unknown")) == totals["planned"] == count
     found: dict[str, Outcome] = {f"o/r{number}": "completed" for number in range(count)}
@@ -77,7 +77,7 @@ def messages(summary: Summary) -> set[str]:
 def test_what_a_function_drops_is_dropped_where_the_server_tells_and_named(
     tmp_path: Path, tells: str, fn: Fn, by_config: Outcome, says: str
 ) -> None:
-    """And where it does not, the message says what may be the reason."""
+    """If the server does not tell, the message says what the reason may be."""
     summary = run(tmp_path, Engine(functions=[fn], missing=TELLS[tells]))
     found = Counter(outcomes(summary).values())
     assert summary.status == "failed"
@@ -86,7 +86,7 @@ def test_what_a_function_drops_is_dropped_where_the_server_tells_and_named(
         (message,) = messages(summary)
         assert says in message
     else:
-        late = 0 if fn.debounce else 1  # a debounced one starts when nobody waits for it any more
+        late = 0 if fn.debounce else 1  # a debounced job starts when the run waits for it no longer
         assert found == Counter({"no_job": 4 - late, "completed": late})
         assert all("a debounce, a batch, a rate limit" in message for message in messages(summary))
 
@@ -107,8 +107,8 @@ def test_a_singleton_drops_what_comes_meanwhile_and_every_server_tells(
 def test_the_events_of_a_batch_are_its_jobs_or_unknown_and_never_without_a_job(
     tmp_path: Path, tells: str, others: int, seconds: float
 ) -> None:
-    """However many jobs of others there are, and however long the batch takes to fill, where the
-    server tells that."""
+    """However many other jobs there are, and however long the batch takes to fill, if the server
+    tells that."""
     fn = Fn("batched", batch=seconds)
     server = Engine(functions=[fn], missing=TELLS[tells], others=others)
     summary = run(tmp_path, server)
@@ -127,7 +127,8 @@ def test_the_events_of_a_batch_are_its_jobs_or_unknown_and_never_without_a_job(
 
 @pytest.mark.parametrize("tells", sorted(NAMES_FUNCTIONS))
 def test_every_function_of_an_event_is_waited_for(tmp_path: Path, tells: str) -> None:
-    """Of two, one debounced and failing, the run is not completed when the other is."""
+    """With two functions, of which a debounced one fails, the other's end does not complete the
+    run."""
     functions = [Fn("plain"), Fn("late", debounce=90, fails=True)]
     summary = run(tmp_path, Engine(functions=functions, missing=TELLS[tells]), count=1)
     assert (summary.status, summary.totals.jobs) == ("failed", 2)
@@ -167,7 +168,7 @@ def test_where_the_server_tells_its_functions_nobody_listening_is_a_fact(tmp_pat
 
 
 def test_lists_are_read_of_the_functions_that_hear_the_plan(tmp_path: Path) -> None:
-    """Twenty events beside five thousand jobs of others cost no page of those."""
+    """Twenty events beside five thousand jobs of other functions read no page of those."""
     server = Engine(functions=[Fn("plain")], others=5_000)
     summary = run(tmp_path, server, count=20)
     assert summary.totals.completed == 20
@@ -198,7 +199,7 @@ def test_outcomes_are_those_of_the_engine_for_any_functions(tmp_path: Path, seed
         for number in range(random.randint(1, 3))
     ]
     missing = frozenset(random.choice([[], ["functions"]]))
-    if missing:  # GraphQL does not tell which are paused
+    if missing:  # GraphQL does not tell which functions are paused
         functions = [fn for fn in functions if not fn.paused] or [Fn("f")]
     server = Engine(functions=functions, missing=missing, others=random.choice([0, 300]))
     body = SYNC + random.choice(["", "batch_size: 2\ndelay: 2s\n"])
@@ -209,7 +210,8 @@ def test_outcomes_are_those_of_the_engine_for_any_functions(tmp_path: Path, seed
 
 
 def _truth(fates: dict[str, Outcome], filters: set[str]) -> Outcome:
-    """A filter leaves an event to the functions that take it, if any does."""
+    """Return the outcome: a filter leaves an event to the functions that take it, if there are
+    any."""
     kinds = set(fates.values())
     taken = {fate for fate in kinds if fate != "dropped"}
     for outcome in ("failed", "dropped"):
@@ -226,7 +228,7 @@ def _truth(fates: dict[str, Outcome], filters: set[str]) -> Outcome:
 
 @dataclass
 class Stuttering(Engine):
-    """It does not tell its functions for a while, as a server that is restarted."""
+    """It does not tell its functions for a while, as a server does after a restart."""
 
     silences: int = 12
 

@@ -1,4 +1,4 @@
-"""The time between two sends of a stage is its delay, whatever boundary lies between them."""
+"""The time between two sends of a stage is its delay, whatever happens between them."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ DRAIN = """\
 
 @dataclass
 class Timed(StandIn):
-    """It knows when each request came, and which events it had."""
+    """Records when each request came, and which events it had."""
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     came: list[tuple[float, str, int]] = field(default_factory=list)  # when, event, how many
-    seconds: float = 0.0  # that it takes to answer
+    seconds: float = 0.0  # the time it takes to answer
 
     async def handle(self, request: httpx.Request) -> httpx.Response:  # type: ignore[override]
         answer = super().handle(request)
@@ -60,7 +60,7 @@ class Timed(StandIn):
         return answer
 
     def finish(self) -> None:
-        """The jobs that go on have completed."""
+        """Complete the running jobs."""
         for run in (run for runs in self._runs.values() for run in runs):
             run |= {"status": "Completed", "ended_at": "2026-01-01T00:00:00Z"}
 
@@ -72,7 +72,7 @@ class Timed(StandIn):
 
 @dataclass
 class Backlog:
-    """The user's database: each event does a part of the backlog, which is one event of each item a
+    """The user's database: each event reduces the backlog, which gives one event per item and
     round."""
 
     server: Timed
@@ -91,7 +91,7 @@ class Backlog:
 
 @dataclass
 class SameItems:
-    """Each round has the items of today."""
+    """Resolves each round to the items of the plan."""
 
     plan: ExecutionPlan
 
@@ -101,7 +101,7 @@ class SameItems:
 
 @dataclass
 class World:
-    """A run that is driven for a while, and then again, each time until it is stopped or ends."""
+    """A run that is driven several times, until it is stopped or ends."""
 
     folder: Path
     plan: ExecutionPlan
@@ -144,7 +144,7 @@ class World:
             clock=clock,
             observer=self.observer,
             stop=stop,
-            seed=len(self.driven_from),  # no two processes make the same ids
+            seed=len(self.driven_from),  # two processes never make the same ids
         )
         async with opened as context:
             context = replace(
@@ -158,8 +158,8 @@ class World:
             return await execute(self.plan, context), context.step
 
     def drive_in_steps(self, budgets: Sequence[float], late: float, put_back: float = 0.0) -> None:
-        """As a worker does: step by step, each begun when the engine wakes it. `put_back`: seconds
-        that the clock goes back by, after the first step."""
+        """Drive the run as a worker does: step by step, each begun when the engine wakes it.
+        `put_back`: seconds that the clock goes back after the first step."""
         before: Checkpoint | None = None
         for number in range(1_000):
             made = before
@@ -177,7 +177,8 @@ class World:
         raise AssertionError("it never ends")
 
     def check(self, delay: float) -> None:
-        """Each gap between two batches is the delay, or as long as nobody drove the run."""
+        """Check that each gap between batches is the delay, or the time in which nobody drove the
+        run."""
         by_event: dict[str, list[tuple[float, int]]] = {}
         for at, event, events in self.server.came:
             by_event.setdefault(event, []).append((at, events))
@@ -193,7 +194,7 @@ _BUDGETS = st.lists(st.sampled_from([0.5, 1.0, 2.9, 3.0, 7.0, 20.0]), min_size=1
 
 @st.composite
 def plans(draw: st.DrawFn) -> tuple[str, float, int]:
-    """A plan's body, its delay, and after how many questions a backlog is gone."""
+    """A plan's body, its delay, and the number of queries until the backlog is empty."""
     delay = draw(st.sampled_from([2.0, 3.0, 9.5]))
     operation = draw(st.sampled_from(["fire", "sync", "drain"]))
     canary = draw(st.integers(0, 2)) if operation == "sync" else 0
@@ -265,7 +266,7 @@ def test_a_resumed_run_keeps_the_jitter_of_its_delays(tmp_path: Path) -> None:
 
 
 def test_a_long_batch_that_a_step_has_begun_is_not_paced_within(tmp_path: Path) -> None:
-    """Else a batch of many requests would wait its delay anew in each step."""
+    """Otherwise a batch of many requests would wait for its delay in each step."""
     made = world(tmp_path, repos(9) + "operations: [fire]\nbatch_size: 8\ndelay: 1h\n", 0)
     made.limits = RequestLimits(events=2)
     made.server.seconds = 15.0
@@ -292,7 +293,8 @@ class HoldsOnce:
 def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
     tmp_path: Path, how: str
 ) -> None:
-    """Its times count from the start of the run: all of those that are left would be past."""
+    """Its times count from the start of the run: without a shift, the remaining ones would be
+    past."""
     body = "operations: [fire]\nbatch_size: 2\ndelay: 1m\npacing: scheduled\n"
     made = world(tmp_path, repos(10) + body, 0)
     made.server.seconds = 0.1
@@ -304,7 +306,7 @@ def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
         made.clock.now += 600
         made.server.faults = [lost_after]
         made.drive(0.15)
-        made.clock.now += 50  # what was sent keeps its times: it is made again byte for byte
+        made.clock.now += 50  # what was sent keeps its times: the request is repeated byte for byte
     made.drive()
     times = [event["ts"] / 1000 for event in made.server.received]
     began = made.driven_from[0]
@@ -315,7 +317,8 @@ def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
 
 
 def test_a_clock_that_is_put_back_between_two_steps_adds_one_delay(tmp_path: Path) -> None:
-    """The last batch is in the future by it: each step would wait for the whole delay again."""
+    """By that clock the last batch is in the future: each step would wait for the whole delay
+    again."""
     made = world(tmp_path, f"{repos(4)}operations: [fire]\nbatch_size: 2\ndelay: 40s\n", 0)
     began = made.clock.now
     made.drive_in_steps([20.0], 1.0, put_back=7_200.0)

@@ -1,4 +1,4 @@
-"""Which questions a poll of many events takes."""
+"""Which requests it takes to poll many events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ID = "01JXT21Q00000G40R40M30E20A"
 
 @dataclass
 class Busy:
-    """A server whose lists hold so many pages, nearly all of them of the jobs of others."""
+    """A server with so many pages of jobs in its lists, nearly all of other functions."""
 
     pages: int
     asked: list[str] = field(default_factory=list)
@@ -58,7 +58,8 @@ def watched(count: int) -> list[OpenEvent]:
 
 
 def looks(server: Busy, *counts: int, doubt: bool = False) -> list[tuple[int, int]]:
-    """Of one look after the other, at so many events: requests of lists, and about one event."""
+    """Poll with each count of events; return how many requests were for lists, and for single
+    events."""
     now = 0
     poller = Poller(server, FakeClock(), Listeners(), lambda: now)
     found = []
@@ -70,12 +71,13 @@ def looks(server: Busy, *counts: int, doubt: bool = False) -> list[tuple[int, in
 
 
 def test_lists_that_are_too_long_for_some_events_are_read_once_there_are_more() -> None:
-    """They are left at what asking about each event takes, and not tried again for so few."""
+    """Reading lists stops when it costs as much as asking about each event, and is not tried again
+    for so few."""
     assert looks(Busy(pages=150), 100, 100, 200) == [(100, 100), (0, 100), (150, 0)]
 
 
 def test_lists_of_any_length_are_read_before_an_event_is_given_up() -> None:
-    """What they cost is never the reason for an outcome."""
+    """The cost of lists must never decide an outcome."""
     assert looks(Busy(pages=150), 4, doubt=True) == [(150, 4)]
 
 
@@ -94,7 +96,7 @@ def job(name: str, status: str = "Running", **how: Any) -> Job:
 
 @dataclass
 class Server:
-    """What its lists have, and what it answers about each event; reading lists takes a while."""
+    """What its lists have, and what it answers about each event; reading its lists takes time."""
 
     clock: FakeClock
     lists: Sequence[Listed] | None = ()
@@ -136,7 +138,7 @@ class Polls:
     def poll(
         self, watched: Sequence[OpenEvent], doubts: Collection[int] = ()
     ) -> tuple[dict[int, Polled], bool]:
-        """What was found, by position. `doubts`: events that are about to be given up."""
+        """Return the results by position. `doubts`: events that are about to be given up."""
         self.server.read, self.server.asked = 0, []
 
         def doubtful(one: OpenEvent, _jobs: Sequence[Job], _now: float) -> bool:
@@ -237,7 +239,7 @@ def test_of_5000_events_a_200th_is_asked_about_at_once() -> None:
 def test_what_a_sweep_has_left_in_doubt_is_asked_about_without_reading_the_lists_again(
     later: float, read: int
 ) -> None:
-    """For as long as it took to read them."""
+    """The lists count as read for as long as it took to read them."""
     made = Polls(seconds=10.0)
     watched = [open_event(n, since=made.clock.now) for n in range(20)]
     assert made.poll(watched, doubts=range(20))[1]
@@ -253,8 +255,8 @@ def test_what_a_sweep_has_left_in_doubt_is_asked_about_without_reading_the_lists
 def test_what_lists_do_not_tell_to_have_ended_is_asked_about_after_30_seconds(
     ago: float, asked: list[int], by: str
 ) -> None:
-    """A list may leave a job out, or say for good that it goes on. First comes what it tells
-    nothing of, the longest ago before all."""
+    """A list may omit a job, or show it as running forever. Events that the lists do not show come
+    first, the one asked about longest ago before the others."""
     made = Polls(lists=[Listed(id_of(0), job("a")), Listed(id_of(1), job("b", "Completed"))])
     now = made.clock.now
     watched = [open_event(n, since=now) for n in range(20)]

@@ -77,7 +77,7 @@ def test_rejected_events_are_not_running(tmp_path: Path) -> None:
 def test_what_ends_before_its_stage_is_gone_through_again_makes_nothing_negative(
     tmp_path: Path, followed: bool
 ) -> None:
-    """A resumed run has events open in stages that it has not come to yet."""
+    """A resumed run has open events in stages that it has not reached again."""
     plan = make_plan(tmp_path, repos(3) + "operations: [fire]\n")
     observer = Recorder()
     known = {1: StageFigures(3, {"completed": 1})}
@@ -89,7 +89,7 @@ def test_what_ends_before_its_stage_is_gone_through_again_makes_nothing_negative
 
 
 class Tracked:
-    """A stage of three events, ten seconds apart, that waits for jobs."""
+    """A stage of three events, ten seconds apart, that waits for its jobs."""
 
     def __init__(self, folder: Path, known: StageFigures | None = None) -> None:
         plan = make_plan(folder, repos(3) + "operations: [sync]\nbatch_size: 1\ndelay: 10s\n")
@@ -227,7 +227,7 @@ def summary(
     started_again: bool = False,
     **sums: int,
 ) -> Summary:
-    """Of a run of three events."""
+    """Summarise a run of three events."""
     totals = Totals(planned=3, **{"accepted": 3, **sums})
     checks = (
         [] if failed_check is None else [CheckResult("c", "end", None, not failed_check, "", "")]

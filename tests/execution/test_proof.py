@@ -1,4 +1,4 @@
-"""A check proves exactly the items that it was meant for, whatever rows come."""
+"""A check proves exactly the items that it is meant for, whatever rows come."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ITEMS = ("o/a", "o/b", "o/c", "o/d")
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = Since(START)
 
-# What a row says of an item before and after the work; None: there is no row of it.
+# What an item's row has before and after the work; None: it has no row.
 Figure = float | str | None
 NULL = "NULL"
 
@@ -198,7 +198,7 @@ SATURATED: list[tuple[Expect, Json, bool]] = [
     (Expect("n", at_least=95, maximum=100), 120, True),
     (Expect("coverage_count", at_least=95), 120, False),
     (Expect("covered_percent", at_least=95), 100.00000000000001, True),
-    (Expect("n", at_least=1), 4, True),  # as many as there are items
+    (Expect("n", at_least=1), 4, True),  # as many as items
     (Expect("n", at_least=1), 3, False),
     (Expect("n", at_most=0), 0, True),
     (Expect("n", at_most=10), 5, False),
@@ -220,7 +220,7 @@ def test_only_a_figure_that_can_go_no_further_may_stay(
 
 @pytest.mark.parametrize("ahead", [-3600.0, -20.0, 0.0, 20.0, 3600.0])
 def test_the_runners_clock_proves_nothing(ahead: float) -> None:
-    """What was written before the run began is older by the clock that wrote it."""
+    """By the clock that wrote it, a row from before the run is older than the run."""
     clock = DatabaseClock((START + timedelta(seconds=ahead)).isoformat(), "UTC", 0.0, ahead)
     since = Since.of(clock)
     wanted = check(Expect("at", newer_than="run.started_at"), ("o/a",))
@@ -318,7 +318,7 @@ def test_coverage_before_a_run_that_had_other_columns_is_not_known() -> None:
 def test_clocks_that_are_far_apart_are_a_warning_and_no_hindrance(
     tmp_path: Path, ahead: float, level: str, words: str
 ) -> None:
-    """One line a database, however many questions go to it."""
+    """One line per database, however many queries go to it."""
 
     class Clocks:
         def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:

@@ -1,4 +1,4 @@
-"""What becomes of requests whose answer was lost, and of earlier failures, where a run goes on."""
+"""What happens, when a run goes on, to requests whose answer was lost and to earlier failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOURS = 3600.0
 
 @dataclass
 class Jobs:
-    """Those of the events with these internal ids."""
+    """The jobs of the events with these internal ids."""
 
     of: set[str] = field(default_factory=set)
     asked: int = 0
@@ -38,7 +38,7 @@ class Jobs:
 
 
 def lost(folder: Path, *, most: int = 5_000) -> Made:
-    """A run whose second request, of three events, was not answered."""
+    """Make a run whose second request, of three events, got no answer."""
     made = make(folder, repos(5) + FIRE, 2, TargetDown("away"), most=most)
 
     async def main() -> None:
@@ -159,7 +159,7 @@ def test_a_request_that_is_too_large_when_made_again_was_taken_or_is_cut_anew(
 
 
 def test_what_is_made_again_is_the_request_that_it_was_in_any_stage(tmp_path: Path) -> None:
-    """Also of a stage of several operations, and one whose items come more than once."""
+    """Even in a stage of several operations, or with items that occur more than once."""
     plan = repos(3) + "flow: items\noperations: [sync, mark]\n"
     made = make(tmp_path, plan, 1, 1, TargetDown("away"), catalog=MIXED)
     bodies: list[bytes] = []
@@ -181,13 +181,13 @@ def test_what_is_made_again_is_the_request_that_it_was_in_any_stage(tmp_path: Pa
 
 @dataclass
 class Known:
-    """A journal by its figures."""
+    """A journal that is made up of its figures."""
 
     figures: Mapping[int, StageFigures] = field(default_factory=dict)
     good: Mapping[int, int] = field(default_factory=dict)
     position: int = 0
     open_: int = 0
-    lost: Sequence[int] = ()  # how many events each unanswered request has
+    lost: Sequence[int] = ()  # the number of events of each unanswered request
 
     def by_stage(self) -> Mapping[int, StageFigures]:
         return self.figures
@@ -248,7 +248,7 @@ LOST = {2: StageFigures(9, {"failed": 3}), 1: StageFigures(9, {"failed": 2, "com
 def test_failures_that_were_made_good_or_passed_over_do_not_stop_a_run(
     failed: int | None, past: bool, passed: dict[int, int]
 ) -> None:
-    """Those passed over are the first ones; `failed`: how many a step was begun past."""
+    """The first failures are passed over. `failed`: how many a step passed over when it began."""
     journal = cast(Journal, Known(LOST, {2: 1}))
     before = None if failed is None else step(failed=failed)
     assert passed_over(journal, before, past=past) == passed

@@ -41,7 +41,7 @@ _BOUNDARIES = ("begin_chunk", "accept", "record", "withdraw")
 
 
 class Crash(Exception):
-    """Stands for the process dying."""
+    """The process dies."""
 
 
 class Dying:
@@ -119,7 +119,7 @@ def test_a_request_whose_answer_was_lost_is_made_again_byte_for_byte(tmp_path: P
 
 
 def test_a_batch_keeps_its_bounds_across_a_resume(tmp_path: Path) -> None:
-    """The sizes of the batches are what was reviewed, however often the run is interrupted."""
+    """Batches keep their reviewed sizes, however often the run is interrupted."""
     server = StandIn(bad={"o/r1"})
     plan = make_plan(tmp_path, BODY + "on_failure: continue\n")
     dying = Dying(start_journal(new_store(tmp_path), plan), 2, after=True)
@@ -140,7 +140,7 @@ def test_a_finished_run_sends_nothing_more(tmp_path: Path) -> None:
 
 
 def test_jobs_that_died_with_an_embedded_target_are_started_again(tmp_path: Path) -> None:
-    """Only those: what had ended before is not run a second time."""
+    """A job that had ended before is not run again."""
     first = StandIn(slow_jobs={"o/r1"})
     plan = make_plan(tmp_path, repos(3) + "operations: [{use: sync, timeout: 1s}]\n")
     asyncio.run(_execute(first, plan, start_journal(new_store(tmp_path), plan), seed=1))

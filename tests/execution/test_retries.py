@@ -56,7 +56,7 @@ TWICE = CATALOG.replace("done: completed}", "done: completed, repeat: 2}")
 
 
 class Family:
-    """A run and its retries; `coming` says what comes of the next events, in sending order."""
+    """A run and its retries. `coming`: the outcomes of the next events, in sending order."""
 
     def __init__(self, folder: Path, items: int = 1) -> None:
         body = repos(items) + "operations: [sync]\non_failure: continue\n"
@@ -73,11 +73,12 @@ class Family:
         return known[event["id"]]
 
     def run(self, *coming: str, origins: dict[int, int] | None = None) -> Summary:
-        """`origins`: events that are another attempt at the work of one before, as of a drain."""
+        """Drive the first run. `origins`: events that are another attempt at earlier work, as in a
+        drain."""
         return self._drive(self.plan, "RUN1", coming, origins=origins)
 
     def retry(self, of: str, run: str, kinds: Sequence[Outcome], *coming: str) -> Summary | None:
-        """None where there is nothing to retry."""
+        """Retry; return None if there is nothing to retry."""
         record = self.store.find(of)
         found = self.store.retriable(record, kinds, ())
         if not found:
@@ -201,7 +202,7 @@ def test_a_run_says_to_retry_what_a_retry_would_send(tmp_path: Path, outcome: Ou
 
 
 def started(family: Family, status: str, *coming: str) -> Summary:
-    """A run, and how it is said to have ended."""
+    """Drive a run, and set the status that it ended with."""
     summary = family.run(*coming)
     with family.store._database.write() as connection:
         connection.change("UPDATE runs SET status = :status", status=status)
@@ -248,7 +249,7 @@ def test_work_that_retries_have_done_is_proved_by_the_check_that_was_asked_last(
 
 @dataclass
 class _Known:
-    """What is known of a family from outside: the work of each run's events, and how they ended."""
+    """What is known from outside: the work of each run's events, and their outcomes."""
 
     units: dict[str, list[int]] = field(default_factory=dict)
     ended: dict[str, list[str]] = field(default_factory=dict)
@@ -265,7 +266,7 @@ class _Known:
         }
 
     def left(self, run: str, kinds: Sequence[str]) -> list[int]:
-        """The work that a retry of the run would do."""
+        """Return the work that a retry of the run would do."""
         last = {unit: at for at, unit in enumerate(self.units[run])}
         latest, ended = self.latest, self.ended[run]
         return [
@@ -288,7 +289,7 @@ def test_of_any_family_each_unit_of_work_is_as_its_last_attempt_came_to(
     family, known = Family(tmp_path, random.randint(1, 3)), _Known()
     count = family.plan.events
     coming = [random.choice([*ALL, "completed"]) for _ in range(count)]
-    again = {at: 0 for at in range(1, count) if random.random() < 0.3}  # as of a drain
+    again = {at: 0 for at in range(1, count) if random.random() < 0.3}  # as in a drain
     units = [again.get(at, at) for at in range(count)]
     family.run(*coming, origins=again)
     known.add("RUN1", units, coming)
@@ -323,8 +324,8 @@ def test_of_any_family_each_unit_of_work_is_as_its_last_attempt_came_to(
 def test_where_a_stage_has_reached_its_goal_all_its_work_is_done(
     tmp_path: Path, stage: int, again: dict[int, int]
 ) -> None:
-    """And that of the others is as its last attempts came to. `again`: the third event is another
-    attempt at the work of the first."""
+    """The work of other stages has the outcome of its last attempts. `again`: the third event is
+    another attempt at the work of the first."""
     family = Family(tmp_path)
     body = f"{repos(3)}operations: [sync, embed]\non_failure: continue\n"
     family.plan = make_plan(tmp_path, body)
@@ -438,7 +439,7 @@ def test_what_a_cancelled_retry_has_not_sent_is_still_to_be_retried(tmp_path: Pa
 def test_what_a_cancelled_retry_has_sent_comes_to_an_end(
     tmp_path: Path, target: str, left: int, first: list[str], second: list[str]
 ) -> None:
-    """It was open for good, and each surface named another one, none of which said what to do."""
+    """It used to stay open forever: each surface named another command, and none of them helped."""
     family = Family(tmp_path)
     family.run("failed", "failed")
     journal = family.begin(family.plan, "RUN2", "RUN1", {0: 0, 1: 1})

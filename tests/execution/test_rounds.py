@@ -1,4 +1,4 @@
-"""What a stage with a goal does next, and what is written down of its rounds."""
+"""What a stage with a goal does next, and what is recorded of its rounds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FULL = Expect("done", at_least=9)
 
 @dataclass
 class Kept:
-    """A journal of rounds; somebody has driven the run since it began."""
+    """A journal of rounds; the run has been driven since it began."""
 
     clock: FakeClock
     known: list[Round] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Kept:
 
 @dataclass
 class Asked:
-    """The user's database: the figure, or what is wrong with it; the items of each round."""
+    """The user's database: the figure, or the error; and the items of each round."""
 
     answer: Any = 3
     security: Sequence[RowSecurity] | None = ()
@@ -122,7 +122,7 @@ class Made:
         )
 
     def had(self, *left: float | None, events: int = 2) -> None:
-        """Rounds that began as the run did."""
+        """Record rounds that began with the run."""
         began = self.journal.began
         self.journal.known = [
             Round(2, number, 0, events, one, began) for number, one in enumerate(left, 1)
@@ -348,7 +348,7 @@ def test_a_round_without_items_says_so() -> None:
 
 
 def test_an_event_for_work_that_was_tried_before_is_known_by_its_first_try() -> None:
-    """Positions count over the run: three events come before the stage."""
+    """Positions count over the whole run: three events come before the stage."""
     made = Made(until())
     made.begin("a", "b", "a")
     assert made.journal.origins == {}

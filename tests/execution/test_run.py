@@ -89,7 +89,8 @@ def test_what_arrives_is_what_the_dry_run_shows_in_order(
 
 
 def test_event_ids_hold_run_operation_and_item(tmp_path: Path) -> None:
-    """The server's claim is per function and id, not per event name: the operation is in the id."""
+    """The server deduplicates by function and id, not by event name: so the id has the
+    operation."""
     server = StandIn()
     run(tmp_path, repos(1) + "operations: [sync, embed]\n", server)
     assert [event["id"] for event in server.received] == ["RUN1:sync:o/r0", "RUN1:embed:o/r0"]
@@ -128,7 +129,7 @@ def test_an_event_that_starts_no_job_fails_by_name(tmp_path: Path) -> None:
 
 
 def test_an_event_that_the_server_has_lost_is_not_said_to_have_no_listener(tmp_path: Path) -> None:
-    """Others with its name have started jobs, so a function does listen."""
+    """Other events of that name started jobs, so a function does listen."""
 
     class Losing(StandIn):
         def _start(self, internal_id: str, event: dict[str, Any]) -> None:
@@ -168,7 +169,7 @@ def test_on_failure_continue_sends_everything(tmp_path: Path) -> None:
 
 
 def test_jobs_of_a_stage_without_a_barrier_are_followed_after_a_stop(tmp_path: Path) -> None:
-    """A failure ends the sending; what is already under way is still followed to its end."""
+    """A failure stops the sending; jobs that are running are still followed to their end."""
     server = StandIn(bad={"o/r0"})
     summary = run(tmp_path, repos(4) + "operations: [fire]\nbatch_size: 2\n", server)
     assert summary.totals.rejected == 1
@@ -289,7 +290,7 @@ def test_one_large_event_does_not_slow_all_that_follow(tmp_path: Path) -> None:
 
 
 def test_an_event_whose_job_appears_is_not_given_up_in_a_slow_sweep(tmp_path: Path) -> None:
-    """What counts is when an event was asked about, not when the sweep over all was done."""
+    """What counts is when the event was polled, not when the sweep ended."""
     clock = FakeClock()
 
     class Slow(StandIn):
@@ -307,7 +308,8 @@ def test_an_event_whose_job_appears_is_not_given_up_in_a_slow_sweep(tmp_path: Pa
 
 
 def test_a_job_that_was_seen_and_is_gone_is_left_to_its_timeout(tmp_path: Path) -> None:
-    """A server that was restarted has forgotten it: that is not `no function listens`."""
+    """A server that restarted has forgotten the job: that does not mean that no function
+    listens."""
     asked = 0
 
     class Forgetful(StandIn):

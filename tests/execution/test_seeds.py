@@ -1,4 +1,4 @@
-"""A seed decides the ids of its events, as the server makes them."""
+"""A seed determines the ids of its events, as on the server."""
 
 from __future__ import annotations
 

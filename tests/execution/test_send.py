@@ -1,4 +1,5 @@
-"""How a batch is cut into requests, what happens while one is under way, what a refusal does."""
+"""How a batch is cut into requests, what happens while one is under way, and what a refusal
+does."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ MIXED = f"""{CATALOG}  mark:
 
 @dataclass
 class Server:
-    """It takes as many events of a request as `script` says, in turn, or raises what stands there;
-    all where it says nothing. `meanwhile`: called while a request is under way."""
+    """Takes as many events of each request as `script` says, in turn, or raises what it has;
+    without a script it takes all. `meanwhile`: called while a request is under way."""
 
     script: list[int | Exception | Answer] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
@@ -171,7 +172,7 @@ def test_while_a_request_is_under_way_the_answer_before_is_written_down(tmp_path
 def test_all_requests_but_the_first_are_ready_when_the_one_before_is_answered(
     tmp_path: Path,
 ) -> None:
-    """Also those of the next batch."""
+    """Including those of the next batch."""
     made = make(tmp_path, repos(14) + FIRE + "batch_size: 7\n", most=3)
     under_way: list[bool] = []
 
@@ -203,7 +204,8 @@ def test_trouble_on_the_way_slows_the_pace_and_says_so(tmp_path: Path) -> None:
 def test_the_time_of_a_request_is_that_at_which_the_server_took_it(
     tmp_path: Path, trouble: str | None, resent: bool
 ) -> None:
-    """Jobs are waited for from then on: after trouble, that is not when it was made first."""
+    """Waiting for jobs starts then: after trouble, that is later than when the request was first
+    made."""
     made = make(tmp_path, repos(1) + FIRE, Answer(("a",), resent=resent, trouble=trouble))
     clock = made.sender.clock
     assert isinstance(clock, FakeClock)
@@ -217,7 +219,7 @@ def test_the_time_of_a_request_is_that_at_which_the_server_took_it(
 
 
 def chunk_of(made: Made, count: int) -> Chunk:
-    """A request whose answer was lost."""
+    """Return a request whose answer was lost."""
     made.server.script = [TargetDown("away")]
     with pytest.raises(TargetDown):
         made.send(count)
@@ -292,7 +294,7 @@ def test_any_events_of_a_plan_are_found_by_their_positions(tmp_path: Path) -> No
 def test_a_batch_keeps_its_bounds_at_the_planned_pace_and_is_the_paces_else(
     tmp_path: Path, index: int, planned: int, slowed: int
 ) -> None:
-    """A canary of two goes alone, however fast."""
+    """A canary of two goes alone, at any pace."""
     body = repos(10) + "operations: [sync]\nbatch_size: 4\ncanary: 2\n"
     stage = make_plan(tmp_path, body).stages[0]
     pace = Pace(stage.pacing)

@@ -1,4 +1,4 @@
-"""How a run goes through its stages, what ends it within one, and what then is not done."""
+"""How a run goes through its stages, what ends it within one, and what is not done then."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ PACED = "batch_size: 2\ndelay: 40s\n"
 
 
 class Clock(FakeClock):
-    """At the n-th sleep something happens."""
+    """A clock at whose n-th sleep something happens."""
 
     def __init__(self, at: Mapping[int, Callable[[], object]]) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Clock(FakeClock):
 
 @dataclass
 class Database:
-    """The answers to each query in turn, the last one for ever."""
+    """Gives the answers to each query in turn, the last one forever."""
 
     answers: Mapping[str, Sequence[float]]
     asked: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ GOOD = {str(one.question.query.ask): [1.0] for one in CHECKS}
 
 
 class Run:
-    """One of two stages: the one that is looked at, and `fire`."""
+    """A run of two stages: the one under test, and `fire`."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Run:
         return asyncio.run(main())
 
     def again(self, **options: Any) -> Ending:
-        """As by `resume`."""
+        """Drive the run again, as `resume` does."""
         self.reopen()
         return self.drive(**options)
 
@@ -194,7 +194,7 @@ class Run:
 
     @property
     def waits(self) -> list[str]:
-        """What was waited for, as the journal, or else the display, was told."""
+        """The reasons for waiting that the display got."""
         told = [one.waiting.reason for one in self.observer.progresses if one.waiting]
         return [reason for number, reason in enumerate(told) if reason not in told[:number]]
 
@@ -208,12 +208,12 @@ def stop(run: Run) -> None:
 
 
 def at_rest(act: Callable[[Run], object]) -> dict[int, Callable[[Run], object]]:
-    """Once it has begun to rest."""
+    """Act once the run rests between two batches."""
     return dict.fromkeys(range(1, 20), lambda run: "between" in "".join(run.waits) and act(run))
 
 
 def finish(run: Run) -> None:
-    """The jobs that go on have completed."""
+    """Complete the running jobs."""
     for job in (job for jobs in run.server._runs.values() for job in jobs):
         job |= {"status": "Completed", "ended_at": "2026-01-01T00:00:00Z"}
 
@@ -609,7 +609,7 @@ def test_between_two_rounds_a_run_can_be_stopped(tmp_path: Path) -> None:
 def test_a_goal_that_is_reached_counts_whatever_has_failed(
     tmp_path: Path, use: str, left: int, *, reached: bool
 ) -> None:
-    """Else a plan that stops on a failure works on it no more."""
+    """Otherwise a plan that stops on a failure would not go on."""
     run = Run(tmp_path, "drain", use=use, answers={"backlog": [4, left]})
     number = len(use.split(","))
 
@@ -750,7 +750,7 @@ def test_a_step_that_does_not_follow_ends_where_it_rests(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("when", "slept"), [("before", 1.0), ("meanwhile", 20.0)])
 def test_a_shorter_delay_counts_at_once(tmp_path: Path, when: str, slept: float) -> None:
-    """Also one that was requested before the rest began, or in the middle of it."""
+    """Even if it was requested before the rest began, or in the middle of it."""
     asks: dict[int, Callable[[Run], object]] = {
         (0 if when == "before" else 1): lambda run: run.store.set_pace("RUN1", delay=slept)
     }

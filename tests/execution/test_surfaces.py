@@ -1,5 +1,5 @@
-"""Whatever plan, fates and standstills: every surface tells the same figures, and they are those of
-the server."""
+"""Whatever the plan, the outcomes and the interruptions: every surface gives the same figures, and
+they are the server's."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_surface_tells_what_the_server_knows(kind: Mapping[str, Any]) -> N
 
 @dataclass
 class Beside(Noting):
-    """Where a run waits, what it reports must be what everybody else reads of it just then."""
+    """Checks at each wait that the run reports what everybody else reads just then."""
 
     made: World | None = None
     met: list[Waiting] = field(default_factory=list)
@@ -125,7 +125,7 @@ def test_what_a_run_waits_for_is_the_same_on_every_surface(kind: Mapping[str, An
 
 
 class _Late:
-    """The journal of a run that is about to be driven."""
+    """The journal of a run that will be driven later."""
 
     def __init__(self, made: World) -> None:
         self._made = made
@@ -169,7 +169,7 @@ def _compare(made: World, how: str) -> None:
 
 
 def by_events(store: StateReader, record: RunRecord) -> Figures:
-    """What the figures of a run must be, counted event by event."""
+    """Count the figures of a run event by event."""
     told = Counter(event.outcome for event in store.events(record))
     sent = told.total() - told["unsent"] - told["sending"]
     names = (*OUTCOMES, "running", "unfollowed")
@@ -177,7 +177,7 @@ def by_events(store: StateReader, record: RunRecord) -> Figures:
 
 
 def open_events(told: Mapping[str, Any]) -> Figures:
-    """Those without an outcome, and whether anybody looks at them."""
+    """Return how many events have no outcome, followed or not."""
     return {
         name: sum(stage[key] or 0 for stage in told["stages"])
         for name, key in (("running", "running"), ("unfollowed", "not_followed"))
@@ -187,7 +187,7 @@ def open_events(told: Mapping[str, Any]) -> Figures:
 def surfaces(
     store: StateReader, record: RunRecord, now: float, *, page: bool = True
 ) -> Iterator[tuple[str, Figures]]:
-    """What each surface says of the one run in the state; with its `page` or without."""
+    """Generate the figures of each surface for the run, with its `page` or without."""
     view = store.view(record)
     yield "report JSON", _summed(report_json(view))
     yield "status JSON", _summed(status_json(view, (), now))

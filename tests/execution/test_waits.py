@@ -1,4 +1,4 @@
-"""For how long a run waits: in a process of its own, and in steps that end where a wait is long."""
+"""How long a run waits: in its own process, and in steps, which end where a wait is long."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Waiting:
 
     clock: FakeClock = field(default_factory=FakeClock)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    kept: int = 0  # how often the lease was
+    kept: int = 0  # how often the lease was kept
 
     def keep(self) -> None:
         self.kept += 1
@@ -97,7 +97,7 @@ def test_a_long_wait_of_a_process_keeps_the_lease_every_15_seconds(
 
 
 def test_a_process_waits_for_a_part_of_a_delay_and_for_a_whole_look_at_jobs() -> None:
-    """Requests may come within a delay; what is looked at meanwhile is asked for."""
+    """A delay is cut to read control requests; between polls, another task reads them."""
     made = Waiting()
 
     async def main() -> None:
@@ -161,7 +161,7 @@ def test_a_step_that_is_over_already_says_when_the_next_is_due() -> None:
 def test_what_the_step_before_asked_about_has_been_waited_for_since_then(
     before: Checkpoint | None, what: str, waited: float
 ) -> None:
-    """A clock that was put back adds nothing."""
+    """A clock that was set back adds nothing."""
     made = Waiting()
     made.clock.now = 0.0
     step = made.step(before)
@@ -234,7 +234,7 @@ def test_a_step_leaves_behind_until_when_it_paces_at_which_pace() -> None:
 
 @dataclass
 class Sent:
-    """A journal of a run that has sent its latest request so many seconds ago."""
+    """A journal of a run whose latest request was sent so many seconds ago."""
 
     clock: FakeClock
     ago: float | None
@@ -272,7 +272,7 @@ def pacer(made: Waiting, waits: Waits, ago: float | None) -> Pacer:
 def test_what_is_left_of_a_delay_is_owed_but_not_again_where_the_clock_was_put_back(
     ago: float | None, process: float, rested: float
 ) -> None:
-    """`rested`: in a step, after one that has waited for a delay."""
+    """`rested`: in a step that follows one that waited for a delay."""
     made = Waiting()
     assert pacer(made, made.waits(), ago).owed(stage_of()) == process
     step = made.step(Checkpoint(paced=made.clock.now - 1.0))
@@ -313,7 +313,7 @@ def test_a_delay_has_its_jitter_until_something_is_sent() -> None:
 def test_a_delay_that_an_operator_sets_is_the_whole_pause(
     *, size: int | None, delay: float | None, pause: float, words: str, kept: bool
 ) -> None:
-    """Also in the next step, and as all surfaces count what is left."""
+    """Even in the next step, and in the time left that all surfaces show."""
     made, control = Waiting(), Control(batch_size=size, delay=delay)
     paced = pacer(made, made.waits(), 0.0)
     pace = paced.of(JITTERY)
@@ -354,6 +354,6 @@ def test_times_of_a_scheduled_stage_are_moved_where_they_are_a_second_late(
     made = Waiting()
     began = made.clock.now
     scheduled, made_then = stage_of(begins=20.0), pacer(made, made.waits(), None)
-    made.clock.now += 20.0 + 10.0 + late  # of its second batch
+    made.clock.now += 20.0 + 10.0 + late  # into its second batch
     assert made_then.base(scheduled, 4) == began + moved
     assert made_then.base(stage_of(), 4) == began + moved

@@ -1,4 +1,4 @@
-"""Windows of a plan: nothing is sent outside them, whatever the run waits for meanwhile."""
+"""Windows of a plan: nothing is sent outside them, whatever the run waits for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def sent_at(made: World) -> list[str]:
 def test_what_is_due_outside_a_window_waits_for_it_and_says_so(tmp_path: Path) -> None:
     made = world(
         tmp_path, repos(6) + SLOWLY, "2026-11-25 12:00"
-    )  # a Wednesday; UTC is an hour less
+    )  # a Wednesday; UTC is one hour behind
     made.drive(600)
     reason = (
         "outside its window (22:00-06:00, mon-fri, Europe/Berlin): it opens at 2026-11-25 21:00 UTC"
@@ -109,7 +109,7 @@ def test_windows_holds_and_caps_are_kept_whatever_dies_and_is_resumed(
     made = jobs_of(folder, body, workers=3, takes=takes)
     made.random, made.chance = random, 0.03
     made.clock.now = datetime(2026, 11, 27, 23, random.randrange(60), tzinfo=UTC).timestamp()
-    spec = WindowGuard("00:20-00:05")  # of a day, a quarter of an hour is closed
+    spec = WindowGuard("00:20-00:05")  # it is closed for a quarter of an hour each day
     window = opening(spec)
     made.guards = [Window(spec, window, made.clock.time)]
     held = 0
@@ -140,7 +140,7 @@ def test_windows_holds_and_caps_are_kept_whatever_dies_and_is_resumed(
 
 
 def _driven(made: Mortals, seconds: float, *, steps: bool) -> str:
-    """For so long: in one process, or step by step."""
+    """Drive for so long: in one process, or step by step."""
     if not steps:
         return made.drive(seconds)[0].how
     until = made.clock.now + seconds
