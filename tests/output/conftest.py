@@ -1,4 +1,4 @@
-"""Small execution plans, built from a plan file as everywhere else."""
+"""Small execution plans, built from plan files as everywhere else."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ DANGEROUS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 class FakeItems:
-    """One event for each name; `asked` collects the names whose event was asked for."""
+    """One event per name; `asked` collects the names whose event was requested."""
 
     def __init__(
         self, names: Sequence[str], asked: list[str] | None = None, data: Data | None = None

@@ -1,4 +1,5 @@
-"""Problems where GitHub looks: within its limits, worst first, and nothing can begin a command."""
+"""Problems as GitHub annotations: within its limits, worst first, and no text can start a
+command."""
 
 from __future__ import annotations
 

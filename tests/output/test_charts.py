@@ -1,4 +1,4 @@
-"""A run's chart: what it draws comes to the run's figures, and trouble is told from pacing."""
+"""A run's chart: it adds up to the run's figures, and shows trouble apart from pacing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coverage never says more than there is, and figures are shown as they are compared."""
+"""Coverage never claims more than there is, and figures are shown as they are compared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_one_item_does_not_tell_is_not_known_of_all() -> None:
 @pytest.mark.parametrize("column", ["total", "done", "pending"])
 @pytest.mark.parametrize(("value", "words"), [(-1, "-1"), (1.5, "1.5"), (-1.0, "-1")])
 def test_what_is_no_count_is_no_coverage(column: str, value: float, words: str) -> None:
-    """Cut to a whole number, 1 of 1.5 was all; -5 of -1 was a bar of 500 %."""
+    """Cut to a whole number, 1 of 1.5 would be all; -5 of -1 would be a bar of 500 %."""
     figures = {"item": "a", "total": 3, "done": 2.0, "pending": 1, column: value}
     measure = Measure("m", BoundQuestion(Query("q"), {}))
     with pytest.raises(ValueError, match=f"of a: `{column}` is {words}, which is no count"):

@@ -1,6 +1,6 @@
-"""What reviewers and machines are shown, whole: a change of these files is a change for them.
+"""The whole output for reviewers and machines: a change to these files is a change for them.
 
-`BACKFILL_TEST_GOLDEN=write pytest tests/output/test_golden.py` writes them anew.
+`BACKFILL_TEST_GOLDEN=write pytest tests/output/test_golden.py` rewrites them.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def problems() -> list[Problem]:
 
 
 def test_sarif_is_of_its_form(problems: list[Problem]) -> None:
-    """By a schema of our own for the part of SARIF that is written: no package has the whole."""
+    """Validated by our own schema for the part of SARIF that we write: no package has the whole."""
     schema: Any = json.loads((GOLDEN / "sarif.schema.json").read_text("utf-8"))
     log: Any = sarif(problems)
     assert len(log["runs"][0]["results"]) > 100

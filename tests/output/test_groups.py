@@ -1,4 +1,4 @@
-"""Failures of a kind are one group, however many; what is cut is counted, and keeps its ends."""
+"""Failures of one kind are one group, however many; what is cut is counted, and keeps its ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger for people: how plans stand on a target."""
+"""The ledger for people: the state of each plan on a target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of thousands of events stays small, and all of them are in the CSV beside it."""
+"""A page of thousands of events stays small, and the CSV beside it has all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.depth import depth
 from tests.support import lines_of, make_plan, new_store, repos, start_journal
 
 MANY, BATCH = depth(3_000, 10_000), 50
-LIMIT = 100 * MANY  # bytes: a megabyte for 10,000 events
+LIMIT = 100 * MANY  # bytes: one megabyte for 10,000 events
 SEED = "1750000000000,AAAAAAAAAAAAAA=="
 
 

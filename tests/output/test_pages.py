@@ -1,4 +1,4 @@
-"""A page of every part of a plan; what templates call is there."""
+"""A page with every part of a plan; everything that templates call exists."""
 
 from __future__ import annotations
 

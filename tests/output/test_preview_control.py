@@ -1,4 +1,4 @@
-"""What holds a run back or ends it is part of every form of the preview."""
+"""Every form of the preview has what holds a run or ends it."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_hostile_name_survives_the_way_there_and_back(hostile_plan: ExecutionP
 def test_events_are_written_while_later_ones_are_not_yet_made(
     plan: ExecutionPlan, form: str
 ) -> None:
-    """A million events are never held at once."""
+    """A million events are never in memory at once."""
     asked: list[str] = []
     items = FakeItems([f"o/{number}" for number in range(10_000)], asked)
     long = replace(plan, stages=(replace(plan.stages[0], items=items),))
@@ -167,7 +167,7 @@ def test_events_are_written_while_later_ones_are_not_yet_made(
 
 
 class _Watching(io.StringIO):
-    """Remembers how many events had been made when the first was written."""
+    """Records how many events had been made when the first was written."""
 
     def __init__(self, asked: list[str]) -> None:
         super().__init__()

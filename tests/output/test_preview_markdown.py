@@ -1,4 +1,4 @@
-"""GitHub's Markdown is read with markdown-it, which rich brings along."""
+"""GitHub's Markdown is parsed with markdown-it, which rich depends on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def test_names_and_reasons_are_read_as_text(plan: ExecutionPlan) -> None:
 
 
 def test_nobody_is_mentioned_and_no_issue_is_linked(plan: ExecutionPlan) -> None:
-    """GitHub looks once entities are read, so a backslash or an entity alone would not do."""
+    """GitHub looks for mentions after it has decoded entities: a backslash or an entity does not
+    help."""
     text = _markdown(replace(plan, skipped=(Skipped("sync", "@team", "#1"),)))
     shown = "".join(token.content for token in _children(text) if token.type == "text")
     assert "@\u200bteam" in shown
@@ -153,7 +154,7 @@ OVERSIZED = [
 def test_a_comment_is_within_githubs_limit_and_whole(
     plan: ExecutionPlan, what: str, events: int | None
 ) -> None:
-    """Nothing is cut inside a table, a fence or a folded part."""
+    """Nothing is cut inside a table, a fence or a fold."""
     text = _markdown(_oversized(plan, what), events=events)
     assert len(text) <= MAX_CHARACTERS == 65_536
     assert text.endswith(f"\n<sub>{plan.digest}</sub>\n")
@@ -172,7 +173,7 @@ def test_all_events_fill_the_comment_and_the_rest_is_counted(plan: ExecutionPlan
 
 
 def test_the_stages_share_the_room_for_samples(plan: ExecutionPlan) -> None:
-    """The first stage does not take what the last one needs."""
+    """The first stage does not use up the last one's room."""
     large = replace(plan.stages[0], items=FakeItems(["o/" + "r" * 90] * 5_000))
     text = _markdown(_stages(plan, 4, large), events=None)
     shown = [part.count('{"repo"') for part in text.split("<details>")[1:]]
@@ -221,7 +222,7 @@ def _children(text: str) -> list[Token]:
 
 
 def _assert_only_our_html(text: str) -> None:
-    """Every piece of HTML that a renderer sees is one that the reporter writes itself."""
+    """Assert that all HTML that a renderer sees was written by the reporter itself."""
     html = [token.content for token in _tokens(text) if token.type == "html_block"]
     html += [token.content for token in _children(text) if token.type == "html_inline"]
     for piece in html:

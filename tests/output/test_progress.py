@@ -188,7 +188,7 @@ def _live(
     *,
     width: int = 100,
 ) -> list[str]:
-    """What stands on the screen at the end, without styles."""
+    """Return the final screen, without styles."""
     monkeypatch.setenv("COLUMNS", str(width))
     out = io.StringIO()
     with LiveDisplay(out) as display:

@@ -100,7 +100,7 @@ def test_nothing_that_others_wrote_reaches_the_terminal_raw() -> None:
 
 
 def test_a_key_in_a_jobs_message_or_a_note_is_not_printed() -> None:
-    """A job's message is whatever the worker raised, keys included."""
+    """A job's message is whatever the worker raised, including keys."""
     message = "x" * 380 + f" refused {KEY}"
     summary = replace(
         SUMMARY, failures=(replace(FAILURE, message=message),), notes=(f"used {KEY}",)

@@ -1,4 +1,4 @@
-"""Every list fits the terminal, is whole where it is piped, and can be copied from."""
+"""Every list fits the terminal, is complete when piped, and can be copied from."""
 
 from __future__ import annotations
 

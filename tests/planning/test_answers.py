@@ -1,4 +1,4 @@
-"""Answers that were kept are given for what was asked, and for nothing else."""
+"""Kept answers are given to the questions that they answered, and to no others."""
 
 from __future__ import annotations
 

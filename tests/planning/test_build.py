@@ -1,4 +1,4 @@
-"""BackfillPlan -> ExecutionPlan: exactly what will be sent, the same every time, at no I/O."""
+"""BackfillPlan -> ExecutionPlan: exactly what will be sent, the same every time, without I/O."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ operations:
 
 
 def with_contract(contract: str) -> str:
-    """The catalog with a contract for `busy`, its last operation."""
+    """Return the catalog with a contract for `busy`, its last operation."""
     return f"{CATALOG}    contract: {contract}\n"
 
 
@@ -104,7 +104,8 @@ def test_stages_follow_their_needs_and_hold_what_will_be_sent(tmp_path: Path) ->
 
 
 def test_what_is_skipped_has_its_reason(tmp_path: Path) -> None:
-    """A workspace is skipped where all of its repositories skip; listed twice counts once."""
+    """A workspace is skipped if all of its repositories skip; one that is listed twice counts
+    once."""
     plan = plan_of(tmp_path, BODY + "skip: [tell]\n")
     not_busy = "`when: repo.velocity | default(0) > 10` is false"
     assert [(s.operation, s.item, s.reason) for s in plan.skipped] == [
@@ -183,7 +184,8 @@ def test_an_attribute_that_orders_nothing_is_said(tmp_path: Path) -> None:
 )
 @given(st.integers(0, 60), st.integers(1, 25))
 def test_batches_cut_the_items_and_lose_none(tmp_path: Path, count: int, size: int) -> None:
-    """Full batches, then the rest; numbered from 1; resumed anywhere, the same events follow."""
+    """Full batches, then the rest, numbered from 1; iterating from any event gives the same
+    ones."""
     repos = ", ".join(f"o/r{n}" for n in range(count + 1))
     body = f"repos: [{repos}]\nbatch_size: {size}\ndelay: 2s\noperations: [sync]\n"
     (stage,) = plan_of(tmp_path, body).stages
@@ -299,9 +301,9 @@ def test_the_same_plan_gives_the_same_bytes_whatever_the_hash_seed(tmp_path: Pat
 def test_planning_touches_neither_files_nor_network_nor_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All templates and schemas are compiled when planning begins; it only computes."""
+    """All templates and schemas are compiled before planning begins; planning only computes."""
     plan = load_plan(str(write_plan(tmp_path, BODY, catalog=CATALOG)))
-    build_execution_plan(plan)  # what Python imports on first use
+    build_execution_plan(plan)  # triggers the imports of a first use
 
     def refuse(*_args: object, **_kwargs: object) -> Any:
         raise AssertionError("planning does no I/O")
@@ -345,7 +347,7 @@ def test_the_same_fault_of_many_items_is_one_problem(tmp_path: Path) -> None:
 
 
 def test_a_contract_that_only_one_validator_can_follow_still_holds(tmp_path: Path) -> None:
-    r"""`\p{L}` is a pattern to the validator that decides, and none to the one that explains."""
+    r"""Only the validator that decides accepts the pattern `\p{L}`, not the one that explains."""
     catalog = with_contract(r"{properties: {repo: {pattern: '^\p{L}+$'}}}")
     body = "repos: [{repo: o/r, velocity: 50}]\noperations: [busy]\n"
     (message,) = messages(tmp_path, body, catalog=catalog)
@@ -378,7 +380,7 @@ def test_many_rows_are_not_held_as_events(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert plan.events == count
     assert first.item == "owner/name-6"
-    assert held < 50 * count  # an index or two of eight bytes an item; one event is 500 and more
+    assert held < 50 * count  # one or two indexes of 8 bytes an item; an event takes 500 and more
     assert peak < 300 * count
 
 

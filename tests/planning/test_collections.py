@@ -1,4 +1,4 @@
-"""A plan's own collections: what each form gives, and that all works on them as on repositories."""
+"""A plan's own collections: what each form gives, and that everything works as for repositories."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ operations:
 
 
 class Answers:
-    """Gives these rows to a query that holds the word."""
+    """Answers a query that contains the word with these rows."""
 
     def __init__(self, **tables: Table) -> None:
         self.tables, self.given = tables, dict[str, Json]()
@@ -133,7 +133,7 @@ def test_windows_anywhere_in_the_calendar_come_to_their_end(
     begins, ends = (f"{time.isoformat()}Z" for time in sorted((one, other)))
     try:
         rows = windows(begins, ends, f"{every / 1e6:.9f}s")
-    except Faulty:  # too many of them, or none
+    except Faulty:  # too many windows, or none
         return
     first, last = rows[0], rows[len(rows) - 1]
     assert rows.days or (first["from"], last["to"]) == (begins, ends)
@@ -306,7 +306,7 @@ operations: [greet, count, close]
 def test_an_item_is_called_by_what_is_written_whatever_lookups_find(
     tmp_path: Path, written: str, found: str
 ) -> None:
-    """Two people of one name are two items, whose events have ids of their own."""
+    """Two people with one name are two items, and their events have different ids."""
     (tmp_path / "users.csv").write_text("id\n7\n8\n")
     body = f"""\
 collections: {{users: {written}}}
@@ -340,7 +340,7 @@ operations: [greet, count]
 def test_a_row_is_found_by_its_key_in_text(
     tmp_path: Path, key: str, answered: Json, fits: bool
 ) -> None:
-    """A database that is asked for a text may answer with a number; true is no 1, and NULL none."""
+    """A database may answer a text key with a number; true is not 1, and NULL matches nothing."""
     body = f"""\
 collections: {{users: [{{id: x, key: {key}}}]}}
 lookups: {{l: {{for: users, key: key, query: "select tiers where key in :keys"}}}}

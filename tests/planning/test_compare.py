@@ -1,4 +1,4 @@
-"""What a change to a plan does: every change is told, and nothing where there is none."""
+"""What a change to a plan does: every change is reported, and nothing if there is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BASE = "repos: [o/r0, o/r1, o/r2, o/r3]\noperations: [sync, embed]\nbatch_size: 
 
 @st.composite
 def bodies(draw: Any) -> str:
-    """Plans that differ in whatever a reviewer would have to see."""
+    """Plans that differ in what a reviewer has to see."""
     repos = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True))
     operations = draw(st.sampled_from(["[sync]", "[sync, embed]", "[sync, embed, fire]", "[fire]"]))
     skipped = draw(st.sampled_from(["", "skip: [embed]"])) if "embed" in operations else ""
@@ -148,7 +148,7 @@ def test_a_pacing_that_travels_in_payloads_is_one_change(tmp_path: Path) -> None
 
 
 def test_what_has_a_name_is_told_by_it(tmp_path: Path) -> None:
-    """Not as JSON: of a check that is other than it was, what is."""
+    """And not as JSON: for a check that changed, only what changed."""
     query = "query: select 1 as n, expect: {column: n, at_least: %s}"
     checks = "checks: [{name: done, %s}, {name: %s, %s}]\n"
     old = BASE + checks % (query % 1, "gone", query % 1)
@@ -266,7 +266,7 @@ def test_values_that_are_equal_to_python_alone_are_others(
 
 @pytest.mark.parametrize(("length", "cut"), [(76, False), (77, True)])
 def test_a_value_is_shown_in_eighty_characters(tmp_path: Path, length: int, cut: bool) -> None:
-    """A list of one text has four characters more."""
+    """The brackets and quotes of a list with one text add four characters."""
     old, new = (make_plan(tmp_path, BASE, catalog=KEYED % f"a: [{'x' * n}]") for n in (1, length))
     (change,) = compare(old, new).changes
     value = change.what.partition(" → ")[2]

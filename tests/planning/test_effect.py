@@ -1,5 +1,5 @@
-"""Nothing that is accepted is without effect: whatever is taken out of a plan, or misspelt, changes
-what is sent and how, or is reported."""
+"""Nothing accepted is without effect: whatever is removed from a plan, or misspelt, changes what is
+sent and how, or is reported."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def plans(draw: Any) -> dict[str, Any]:
-    """Each of its parts has an effect, or is reported."""
+    """Plans of which each part has an effect, or is reported."""
     repos = [{"repo": f"o/r{n}", **row} for n, row in enumerate(draw(REPOS))]
     use = draw(
         st.fixed_dictionaries(
@@ -110,7 +110,7 @@ _NOTHING = _Nothing()
 
 
 def outcome(folder: Path, plan: dict[str, Any]) -> tuple[object, frozenset[tuple[str, str]]]:
-    """What a run of the plan would do, and what is reported of it."""
+    """Return what a run of the plan would do, and what is reported about it."""
     path = folder / "plan.yaml"
     path.write_text(json.dumps(plan), encoding="utf-8")
     try:
@@ -129,7 +129,7 @@ def outcome(folder: Path, plan: dict[str, Any]) -> tuple[object, frozenset[tuple
 
 
 def parts(value: Any, path: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ...]]:
-    """The keys of all mappings, but those that are the user's own names."""
+    """Generate the paths of all mapping keys except the user's own names."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield (*path, key)
@@ -156,7 +156,7 @@ def changed(plan: dict[str, Any], path: tuple[Step, ...], *, misspelt: bool) -> 
     suppress_health_check=[HealthCheck.too_slow],
     max_examples=depth(6, 40),
     deadline=None,
-    phases=[Phase.generate],  # to shrink one takes minutes
+    phases=[Phase.generate],  # shrinking takes minutes
 )
 @given(plans(), st.randoms(use_true_random=False))
 def test_each_key_and_attribute_has_an_effect_or_is_reported(
@@ -182,21 +182,21 @@ def test_each_key_and_attribute_has_an_effect_or_is_reported(
 
 
 def _strictest_counts(plan: dict[str, Any], path: tuple[Step, ...]) -> bool:
-    """Of operations that share a stage, as the preview shows."""
+    """The preview shows the strictest of the operations that share a stage."""
     return plan.get("flow") == "items" and path[-1] in ("batch_size", "delay", "wait")
 
 
 def _matters_to_others(
     folder: Path, plan: dict[str, Any], path: tuple[Step, ...], random: Random, *, misspelt: bool
 ) -> bool:
-    """What these very items make no use of (an order that they have, a condition that they all
-    meet, an attribute of one that is left out) has its effect on items that have other values."""
+    """Whether the key has an effect on items with other values, if these items make no use of it:
+    an order they already have, a condition they all meet, an attribute of a skipped item."""
     for _ in range(20):
         other = copy.deepcopy(plan)
         if path[0] != "filter":
             other.pop("filter", None)
         for row in other["repos"]:
-            row["velocity"] = random.choice([20, 40])  # which may be those of two
+            row["velocity"] = random.choice([20, 40])  # two items may have the same value
             row["priority"] = random.choice(["critical", "high", "low"])
         if outcome(folder, other) != outcome(folder, changed(other, path, misspelt=misspelt)):
             return True

@@ -1,4 +1,4 @@
-"""Time left, and the simulated schedule: pure figures, with their basis said."""
+"""Time left, and the simulated schedule: pure figures, which say what they are based on."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_the_item_that_waits_longest_because_of_priority_is_named(
 def test_work_that_no_calendar_has_an_end_for_has_none(
     tmp_path: Path, other: str, delay: str, operations: str
 ) -> None:
-    """It ended `run` with a mistake of ours, which looked for the windows of a year after 9999."""
+    """Looking for the windows of a year after 9999 once ended `run` with an internal error."""
     windows = f'guards: [{{window: {{allow: "22:00-06:00"}}}}, {{window: {{allow: "{other}"}}}}]\n'
     body = f"operations: {operations}\nbatch_size: 2\ndelay: {delay}\n{windows}"
     plan = make_plan(tmp_path, repos(4) + body)

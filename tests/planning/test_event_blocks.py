@@ -1,4 +1,5 @@
-"""Events in blocks: what was packed comes out again from wherever, and nothing else is taken."""
+"""Events in blocks: what was packed is read back from any position, and nothing else is
+accepted."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from runner.planning.event_blocks import (
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of three events, each of up to 20 bytes."""
+    """Make blocks of three events, with up to 20 bytes each."""
     monkeypatch.setattr(event_blocks, "BLOCK", 3)
     monkeypatch.setattr(event_blocks, "MAX_EVENT", 20)
     monkeypatch.setattr(event_blocks, "_MOST_NAME", 10)

@@ -1,4 +1,4 @@
-"""What an event is beyond its payload: ids, times, groups, keys that are left out, pacing."""
+"""What an event has beyond its payload: ids, times, groups, omitted keys, pacing."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_what_no_server_could_take_is_refused(tmp_path: Path, operation: str, wo
 def test_an_id_is_that_of_one_event_for_each_function(
     tmp_path: Path, event: str, *, fine: bool, flow: str
 ) -> None:
-    """Whichever operation has sent the event: a second one with its id starts no job."""
+    """Whichever operation sends it: for one function, a second event with its id starts no job."""
     catalog = f"""\
 apiVersion: backfill/v1
 kind: OperationCatalog
@@ -158,7 +158,7 @@ def test_what_events_have_of_their_own_survives_the_way_and_changes_are_seen(
 
 
 def test_an_event_that_is_sent_once_more_has_the_runs_id(tmp_path: Path) -> None:
-    """The server would drop a second one with its own."""
+    """The server would drop a second event with the first one's own id."""
     plan = made(tmp_path, 'id: "u-{{ row.id }}", at: "{{ row.starts }}", payload: {}')
     (event,) = subset(plan, {1}).planned()
     assert (event.item, event.event.id, event.event.ts) == ("2", None, 1796115600000)

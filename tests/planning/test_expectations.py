@@ -1,4 +1,4 @@
-"""Where what came differs from what a test of a plan expects, in words, and what that costs."""
+"""How results that differ from a plan test's expectations are described, and what that costs."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_work_that_is_used_up_is_an_error() -> None:
 def test_an_update_has_the_keys_that_were_there_with_what_came(
     expect: dict[str, Any], written: dict[str, Any]
 ) -> None:
-    """Of events, what pacing alone decides is left out."""
+    """An updated event leaves out what pacing alone decides."""
     short = {
         name: {key: one[key] for key in ("operation", "item", "event")}
         for name, one in (("a", A), ("b", B))

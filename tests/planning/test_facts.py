@@ -1,4 +1,4 @@
-"""What a plan asks before it can be built, and what the answers make of it."""
+"""What a plan asks before it can be built, and how the answers are used."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ operations:
 
 @dataclass
 class Fake:
-    """Answers by the first two words of a query, rows as dictionaries; anything else is refused."""
+    """Answers by the second word of a query, with rows as dictionaries; refuses anything else."""
 
     answers: Mapping[str, list[dict[str, Json]] | QueryRefused]
     asked: list[tuple[str, Mapping[str, Json]]] = field(default_factory=list)
@@ -334,7 +334,7 @@ def test_only_plans_with_questions_of_their_own_need_a_database(tmp_path: Path) 
 def test_the_digest_covers_what_the_database_said_and_nothing_of_this_process(
     tmp_path: Path,
 ) -> None:
-    """Also an answer that changes no event pins the plan."""
+    """Even an answer that changes no event changes the digest."""
     body = SELECT + "operations: [sync]\n"
 
     def digest(value: int) -> str:

@@ -1,4 +1,4 @@
-"""Workspaces and their repositories, what they skip, what is known of them, and in which order."""
+"""Workspaces and their repositories, what they skip, their attributes, and their order."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_a_workspace_that_skips_what_is_no_list_is_refused(tmp_path: Path) -> No
 def test_workspaces_that_a_plan_lists_are_ordered_by_their_own_attributes(
     tmp_path: Path, more: str, order: list[str], *, unknown: bool
 ) -> None:
-    """Behind those of repositories, which are where their first one is."""
+    """They follow the workspaces of repositories, which are ordered by their first repository."""
     uses = "[sync, rank]" if "repos" in more else "[rank]"
     body = f"workspaces: [{{query: select spaces}}]\noperations: {uses}\n{more}"
     rows = (("w1", 1, "low"), ("w2", 3, None), ("w3", 2, "high"))

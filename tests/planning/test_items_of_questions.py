@@ -1,4 +1,4 @@
-"""What questions are asked about: the items that their operation runs for, and no others."""
+"""A question is asked about the items that its operation runs for, and no others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ coverage:
 
 
 class Rows:
-    """Gives a row for each repository that it is asked about."""
+    """Answers with a row for each repository that it is asked about."""
 
     def __init__(self) -> None:
         self.repos: list[str] = []
@@ -82,7 +82,7 @@ REPOSITORIES = st.lists(
             "skip": st.lists(st.sampled_from(OPERATIONS[:5]), unique=True),
             "workspace": st.sampled_from(["w1", "w2", "w3"]),
             "deep": st.booleans(),
-            "positive": st.booleans(),  # it says the same by `only`
+            "positive": st.booleans(),  # write `only` in place of `skip`
         }
     ),
     min_size=1,
@@ -91,7 +91,7 @@ REPOSITORIES = st.lists(
 
 
 def as_written(row: Mapping[str, Json]) -> dict[str, Json]:
-    """It may say by `only` what it says by `skip`."""
+    """Return the row, with `only` in place of `skip` if it is `positive`."""
     written = {key: value for key, value in row.items() if key != "positive"}
     if row["positive"]:
         skip = written.pop("skip")
@@ -129,7 +129,7 @@ def test_an_operations_questions_are_about_exactly_what_it_sends(
         assert checks["members"].question.parameters["repos"] == members
     assert database.repos == [row["repo"] for row in rows if not skipped(row, "rows")]
     for stage in built.stages:
-        if stage.until:  # it may yet run for what it skips only today
+        if stage.until:  # it may still run for items that it skips only today
             goal = [row["repo"] for row in rows if not skipped(row, "drain")]
             assert stage.until.question.parameters == {"repos": goal}
     of_repos = {"sync", "deep", "drain"}
@@ -231,7 +231,7 @@ def test_the_column_with_the_item_is_found_or_named(
 def test_a_check_may_be_for_the_items_of_any_collection(
     tmp_path: Path, name: str, at: str, key: str
 ) -> None:
-    """Whatever the operation runs for that it comes after, as for the repositories."""
+    """Whatever the preceding operation runs for, as with repositories."""
     catalog = CATALOG.partition("operations:")[0] + (
         "operations:\n  user: {event: a/user, for_each: users, payload: {}}\n"
         "  sync: {event: a/sync, for_each: repo, payload: {}}\n"

@@ -1,4 +1,5 @@
-"""How a plan stands by the runs that were, in which order plans are applied, what is left to do."""
+"""The state of plans by their runs, the order in which plans are applied, and what is left to
+do."""
 
 from __future__ import annotations
 
@@ -169,14 +170,14 @@ def test_a_drain_is_given_twice_of_what_it_has_used_up(
 
 
 def drained(*at: float, goal: bool = True) -> tuple[Any, Any]:
-    """A stage, with rounds that began then; three of them, or 80 s, are what it may use up."""
+    """A stage, whose rounds began at these times; its limits are three rounds and 80 s."""
     until = SimpleNamespace(max_rounds=3, max_time=80.0) if goal else None
     rounds = [SimpleNamespace(at=a) for a in at]
     return SimpleNamespace(until=until, canary=0), SimpleNamespace(rounds=rounds, sent=0, total=9)
 
 
 def tried(sent: int, total: int = 9) -> tuple[Any, Any]:
-    """A stage of which so many events were sent, two of them its canary."""
+    """A stage that has sent so many events, two of them its canary."""
     record = SimpleNamespace(rounds=(), sent=sent, total=total)
     return SimpleNamespace(until=None, canary=2), record
 
@@ -201,7 +202,7 @@ def tried(sent: int, total: int = 9) -> tuple[Any, Any]:
 def test_what_continues_a_run_has_the_option_that_it_needs(
     status: str, reason: str | None, stages: list[tuple[Any, Any]], failed: int, options: str
 ) -> None:
-    """A drain that has used up its limit is given more; a canary that failed is passed over."""
+    """A drain that reached its limit gets more; a failed canary is passed over."""
     view: Any = SimpleNamespace(
         record=SimpleNamespace(id="R", status=status, reason=reason),
         plan=SimpleNamespace(stages=[spec for spec, _ in stages]),

@@ -1,4 +1,4 @@
-"""The order of items: by rank, missing last, ties as written, whatever stands in a column."""
+"""The order of items: by rank, missing values last, ties as written, whatever a column has."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_numbers_and_text_order_each_among_themselves(rows: list[Data], down: bo
 
 @given(ROWS, st.booleans())
 def test_ties_keep_the_written_order(rows: list[Data], down: bool) -> None:
-    """Descending too: it is not the ascending order backwards."""
+    """In descending order too, which is not the ascending one reversed."""
     indexes = order(rows, OrderKey("a", down))
     for before, after in pairwise(indexes):
         a, b = rows[before].get("a"), rows[after].get("a")
@@ -107,7 +107,7 @@ def test_ties_keep_the_written_order(rows: list[Data], down: bool) -> None:
 
 @given(ROWS, KEYS)
 def test_an_earlier_key_goes_before_a_later_one(rows: list[Data], keys: list[OrderKey]) -> None:
-    """Within equal values of the first key, the rows stand as the other keys order them."""
+    """Rows with equal first keys are in the order of the other keys."""
     if not keys:
         return
     by_rest = order(rows, *keys[1:])

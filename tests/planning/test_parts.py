@@ -1,5 +1,5 @@
-"""Selectors choose a part of an execution plan: the same events in the same order, without those
-that are left out, which are skipped by name."""
+"""Selectors choose a part of an execution plan: the same events in the same order, without the
+others, which are listed as skipped."""
 
 from __future__ import annotations
 
@@ -137,8 +137,9 @@ def test_repositories_are_chosen_once_and_workspaces_follow(
 def test_a_part_is_the_whole_without_what_is_left_out(
     tmp_path: Path, chosen: dict[str, Any], so_many: dict[str, int]
 ) -> None:
-    """Whatever the selectors: events, order and payloads are the whole's, each item that is gone is
-    named, and what is asked is asked of the rest. It is the same again, and after a journal."""
+    """Whatever the selectors: events, order and payloads are those of the whole, each omitted item
+    is named, and questions are about the remaining items. The result is the same again, also when
+    read from a journal."""
     selectors = {**chosen, **so_many}
     _, whole = built(tmp_path)
     if not Selectors(**selectors):
@@ -233,7 +234,7 @@ def test_of_operations_side_by_side_only_those_are_there_that_send_something(
     operations: tuple[str, ...],
     proved: list[str] | None,
 ) -> None:
-    """In a retry and in a selection, in the stage's name, its events' and the checks."""
+    """In a retry and in a selection: in the stage's name, in its events, and in the checks."""
     plan = load_plan(str(write_plan(tmp_path, TOGETHER, catalog=SIDE_BY_SIDE)))
     whole = build_execution_plan(plan)
     parts = [subset(whole, positions)]
@@ -264,7 +265,7 @@ def test_a_part_of_a_scheduled_plan_begins_at_once_and_goes_on_without_gaps(tmp_
 
 
 def test_the_plans_own_reasons_stay_for_what_still_runs(tmp_path: Path) -> None:
-    """Of what does not run it is said once, that it is not selected."""
+    """For an operation that does not run, "not selected" is the only reason."""
     own = "skipped by the repository"
     _, of_sync = built(tmp_path, BODY + "skip: [tell]\n", only=("sync",))
     found = {(one.operation, one.item, one.reason) for one in of_sync.skipped}
@@ -338,7 +339,7 @@ def test_an_operation_whose_need_is_not_selected_warns(tmp_path: Path) -> None:
 
 
 def test_what_is_found_out_when_a_stage_starts_is_selected_too(tmp_path: Path) -> None:
-    """Also where there are other items by then; a goal of the whole is none of a part."""
+    """Even if there are other items by then; a goal of the whole is no goal of a part."""
     catalog = """\
 apiVersion: backfill/v1
 kind: OperationCatalog
@@ -406,7 +407,7 @@ operations:
 def test_of_events_for_several_items_each_item_is_selected(
     tmp_path: Path, selectors: dict[str, Any], sent: list[list[int]], left: list[str]
 ) -> None:
-    """They are grouped anew; of what `when` leaves out, nothing is to be chosen."""
+    """The selected items are grouped again; items that `when` skips cannot be selected."""
     docs = ", ".join(f"{{id: {number}}}" for number in range(1, 7))
     body = f"collections: {{docs: [{docs}]}}\noperations: [index]\n"
     plan = load_plan(str(write_plan(tmp_path, body, catalog=GROUPED)))

@@ -1,7 +1,4 @@
-"""Real backfills of public projects as plans: what each is, and the events that it must give.
-
-Each is written from what its script does; the names of projects and people are left out.
-"""
+"""Real backfills of public projects as plans: what each is, and the events that it must give."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 class Real(NamedTuple):
-    """`rows`: what the database gives to the query that holds the word; `events`: operation, item
-    and event of each."""
+    """`rows`: the answer to the query that contains the word; `events`: operation, item and event
+    of each."""
 
     name: str
     catalog: str
@@ -310,5 +307,6 @@ def test_there_are_twenty_five() -> None:
 
 
 def _named(sent: Data) -> Data:
-    """`id_` and `from_` stand for keys that Python has for itself, or `event` for its own."""
+    """Remove the underscore of `id_` and `from_`, which Python or `event` could not take as
+    names."""
     return {**sent, "data": {key.rstrip("_"): value for key, value in sent["data"].items()}}

@@ -1,4 +1,4 @@
-"""What a run of a few items shows of the run of all of them."""
+"""What a run of a few items tells about the run of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import make_plan, repos
 
 
 def of(folder: Path, events: list[tuple[str, str, float | None]], **view: Any) -> Rehearsal:
-    """`events`: operation, outcome, and seconds."""
+    """Return the rehearsal of these events: operation, outcome, and seconds."""
     known: Any = SimpleNamespace(
         record=SimpleNamespace(id="01RUN", place="dev"),
         now=0.0,
@@ -45,7 +45,7 @@ def of(folder: Path, events: list[tuple[str, str, float | None]], **view: Any) -
 def test_of_the_times_of_jobs_the_middle_and_the_slowest_are_told(
     tmp_path: Path, times: list[float], p50: float | None, p95: float | None
 ) -> None:
-    """Of those that completed."""
+    """Only of completed jobs."""
     found = of(tmp_path, [*(("sync", "completed", t) for t in times), ("sync", "failed", 9e9)])
     sync, fire = found.operations
     assert (sync.run, sync.plan, sync.completed) == (len(times) + 1, 7, len(times))

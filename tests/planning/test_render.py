@@ -1,4 +1,4 @@
-"""What becomes of an item: none, one or several events, a skip, or a problem that is told once."""
+"""What an item gives: no event, one or several, a skip, or a problem that is reported once."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_events_that_are_too_large_alone_or_together_are_refused(
     together: int,
     message: str | None,
 ) -> None:
-    """Each of the four has eight bytes; of ordinary ones there may be as many as there are."""
+    """The four events have eight bytes each; any number of ordinary ones is allowed."""
     limits = {"ORDINARY": ordinary, "MAX_EVENT": largest, "LARGE": together}
     for name, limit in limits.items():
         monkeypatch.setattr(f"runner.planning.render.{name}", limit)

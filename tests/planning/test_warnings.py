@@ -1,5 +1,5 @@
-"""Warnings have names, and a plan may accept one with its reason; a catalog's word can be taken
-back."""
+"""Warnings have names, and a plan may accept one with its reason; it may also take back a catalog's
+setting."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def problems(folder: Path, body: str, *, strict: bool = False) -> tuple[Problem,
     return invalid.value.problems
 
 
-# Of each warning that a plan alone can have, a plan with it.
+# A plan for each warning that a plan by itself can have.
 OF_A_PLAN = {
     "large-batch": REPOS + "operations: [sync]\nbatch_size: 1000\ndelay: 5s\n",
     "short-delay": REPOS + "operations: [sync]\ndelay: 900ms\n",
@@ -70,7 +70,7 @@ OF_A_PLAN = {
 
 @pytest.mark.parametrize("name", OF_A_PLAN)
 def test_a_warning_has_its_name_and_is_accepted_by_it(tmp_path: Path, name: str) -> None:
-    """Accepted, it is shown with the reason, and is none for `--strict`."""
+    """An accepted warning is shown with the reason, and does not fail `--strict`."""
     body = OF_A_PLAN[name]
     names = {warning.rule for warning in built(tmp_path, body).warnings}
     assert name in names
@@ -175,7 +175,8 @@ _KINDS = ("repo", "workspace", "plan", "users", "cells")
 def test_leaving_out_what_does_not_run_for_the_item_is_a_warning(
     tmp_path: Path, key: str, named: str, item: str, concerned: set[str]
 ) -> None:
-    """A repository's word counts for its workspace, too, and each for what is made of it."""
+    """A repository's `skip` or `only` also covers its workspace, and each item's covers what is
+    made of it."""
     said = {item: f", {key}: [of{named}]"}
     body = (
         f"workspace: w\nrepos: [o/a, {{repo: o/b{said.get('repo', '')}}}]\n"

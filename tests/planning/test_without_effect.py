@@ -69,7 +69,7 @@ def test_a_filter_of_repositories_is_reported_where_there_can_be_none(
 
 @pytest.mark.parametrize("written", ["{repo: '*/a'}", "{users: 'u*'}", "{repo: ['!*/b']}"])
 def test_one_that_may_change_something_is_not(tmp_path: Path, written: str) -> None:
-    """What a query gives is another thing tomorrow."""
+    """A query may give other rows tomorrow."""
     users = "users: {query: select id from people, item: 'u{{ row.id }}'}"
     body = f"repos: [o/a, o/b]\ncollections: {{{users}}}\noperations: [sync, greet]\n"
     assert not warnings(tmp_path, f"{body}filter: {written}\n", "filter")
@@ -186,7 +186,7 @@ def test_what_a_statement_of_a_template_reads_is_read(tmp_path: Path, reads: str
     [
         ("[]", "greet, sync", ["greet"]),
         ("{file: none.csv}", "greet, later, sync", ["greet", "later"]),
-        ("{file: none.csv}", "greet", []),  # nothing at all is `empty`
+        ("{file: none.csv}", "greet", []),  # nothing at all is the warning `empty`
         ("[{id: 1}]", "greet, sync", []),
         (
             "[{id: 1, at: '2020-01-01'}]\nfilter: {users: {age: {of: at, newer_than: 1d}}}",
@@ -206,7 +206,7 @@ def test_an_operation_without_items_among_others_is_named(
 
 
 def test_an_item_that_is_called_as_a_group_is_not_taken_for_it(tmp_path: Path) -> None:
-    """Their events would have one id."""
+    """Otherwise their events would have the same id."""
     users = "{id: a, team: x}, {id: b, team: x}, {id: a +1, team: y}"
     body = f"collections: {{users: [{users}]}}\noperations: [tell]\n"
     plan = built(plan_of(tmp_path, body, catalog=CATALOG))
