@@ -143,10 +143,10 @@ def cancel(
     target = _with_jobs(session, record) if jobs else None
     with ExitStack() as stack:
         lease = _end(session, record, stack) if record.status in _OPEN else None
+        cancelled = _cancel_jobs(session, record, target, lease, stack) if target else None
         journal = store.reading(record)
         totals = journal.totals()
         unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
-        cancelled = _cancel_jobs(session, record, target, lease, stack) if target else None
     empty(session, record.id)
     return store.find(record.id), totals, unanswered, cancelled
 

@@ -79,8 +79,9 @@ class PlainLines(Notes):
     def __exit__(self, *_error: object) -> None:
         self._over.set()
         with self._lock:
-            for stage in list(self._latest):
-                self._say(stage)
+            for stage, progress in self._latest.items():
+                if self._reported.get(stage, (0.0, ""))[1] != _essence(progress):
+                    self._print(stage_line(_at_rest(progress), self._wall()))
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self._print(f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} continues it)")
@@ -141,6 +142,7 @@ class LiveDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stages = {number: _at_rest(progress) for number, progress in self._stages.items()}
         self._live.stop()
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
@@ -178,6 +180,11 @@ def stage_line(progress: StageRecord, now: float) -> str:
     pace = _pace(progress, now)
     tail = f"; {pace}" if pace and not progress.done else ""
     return f"{progress.number}. {visible(progress.operation)}: {_counts(progress)}{tail}{end}"
+
+
+def _at_rest(progress: StageRecord) -> StageRecord:
+    """Return a stage as this process leaves it: nothing goes on, and nothing is waited for."""
+    return progress._replace(rate=0.0, left=None, waiting=None)
 
 
 def _essence(progress: StageRecord) -> str:

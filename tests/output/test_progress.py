@@ -135,6 +135,27 @@ def test_the_live_display_leaves_the_final_state_of_every_stage(
     assert re.fullmatch(r"2\. embed .* 0/2 sent", lines[-1])
 
 
+@pytest.mark.parametrize("kind", ["plain", "live"])
+def test_a_run_that_has_ended_shows_no_pace_no_time_left_and_no_wait(
+    plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A failure has stopped it: "1s left" stood on its last line."""
+
+    def tell(display: Observer) -> None:
+        display.progress(BEGUN)
+        display.progress(UNDERWAY._replace(waiting=Waiting("5s between batches")))
+
+    out = io.StringIO()
+    if kind == "live":
+        text = "\n".join(_live(plan, monkeypatch, tell))
+    else:
+        with PlainLines(out) as lines:
+            tell(lines)
+        text = out.getvalue()
+    assert "1,200/3,000 sent, 199 running, 1,000 completed, 1 failed\n" in text
+    assert not any(word in text for word in ("left", "/s", "wait"))
+
+
 def test_the_live_display_keeps_notes_above_the_stages(
     plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +177,8 @@ def test_names_reasons_and_notes_inject_no_escape_and_are_not_read_as_markup(
         out = io.StringIO()
         tell(PlainLines(out))
         text = out.getvalue()
-    assert text.count("[red]\\x1b[2J\\x9b1m\\u202e:boom:") == 3
+    shown = {"plain": 3, "live": 2}[kind]  # the last frame shows no wait
+    assert text.count("[red]\\x1b[2J\\x9b1m\\u202e:boom:") == shown
     assert not DANGEROUS.search(text)
 
 
