@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from runner.errors import Incomplete
@@ -27,6 +28,7 @@ from runner.spec.units import counted, format_duration
 # The server recognises an event's id for 24 h (protocol page, section 2); one hour is a margin for
 # differing clocks and for the request itself.
 _KNOWN_AGAIN = 23 * 3600.0
+_AT_ONCE = 2_000  # events that are settled in one transaction
 
 
 async def recover(
@@ -82,13 +84,12 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
 def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
     """Complete events that are done when sent; return how many of each stage."""
     done = {stage.number for stage in plan.stages if stage.wait == "sent"}
-    ended = [
-        Observation(event, (), "completed")
-        for event in watched(plan, journal)
-        if event.stage in done
-    ]
-    journal.record(ended)
-    return Counter(one.event.stage for one in ended)
+    events = (event for event in watched(plan, journal) if event.stage in done)
+    found = Counter[int]()
+    while ended := [Observation(event, (), "completed") for event in islice(events, _AT_ONCE)]:
+        journal.record(ended)
+        found.update(one.event.stage for one in ended)
+    return found
 
 
 class Counted(NamedTuple):
