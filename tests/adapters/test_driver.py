@@ -1,4 +1,4 @@
-"""PostgreSQL's driver is an extra: without it, what to install is said, and SQLite still works."""
+"""PostgreSQL's driver is an extra: without it, the error says what to install, and SQLite works."""
 
 from __future__ import annotations
 

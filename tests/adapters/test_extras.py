@@ -1,5 +1,5 @@
-"""A missing extra is installed from where this installation came: no name of an index is promised
-that may be somebody else's."""
+"""A missing extra is installed from where this installation came from: no hint names a package of
+an index that may belong to somebody else."""
 
 from __future__ import annotations
 

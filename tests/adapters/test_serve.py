@@ -1,4 +1,4 @@
-"""Serving over TCP: quiet, and an error in words where it cannot listen."""
+"""Serving over TCP: quiet, and with a clear error if it cannot listen."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_served_app_runs_handlers_and_prints_nothing(
         [sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
-        transport = httpx.HTTPTransport(retries=8)  # waits longer and longer for the server
+        transport = httpx.HTTPTransport(retries=8)  # waits until the server is up
         with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
             answer = client.post("/e/key", json=[{"name": "app/x", "data": {"n": 1}}])
             (internal_id,) = answer.json()["ids"]
@@ -66,7 +66,7 @@ def test_a_served_app_runs_handlers_and_prints_nothing(
             while not get_runs(client, internal_id)[0]["ended_at"] and time.monotonic() < until:
                 time.sleep(0.001)
             assert get_runs(client, internal_id)[0]["output"] == {"n": 1}
-            for each in signals:  # a connection is open: the first waits for its end
+            for each in signals:  # a connection is open: the first signal waits for its end
                 process.send_signal(each)
                 time.sleep(0.02)
     finally:

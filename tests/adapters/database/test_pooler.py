@@ -30,12 +30,12 @@ def ask(url: str, sql: str, **parameters: Json) -> Json:
 
 
 def test_a_question_is_answered_any_number_of_times(pooler: str) -> None:
-    for number in range(12):  # a driver prepares at the fifth, unless it is told not to
+    for number in range(12):  # by default, a driver prepares a statement at its fifth use
         assert ask(pooler, "SELECT :n::int AS n", n=number) == number
 
 
 def test_what_the_pooler_refuses_is_not_asked_for(pooler: str) -> None:
-    """Such as a time limit or a search path at the beginning of a connection."""
+    """Such as a time limit or a search path at the start of a connection."""
     url = f"{pooler}?options=-cstatement_timeout%3D5000%20-csearch_path%3Da&pgbouncer=true"
     assert ask(url, "SELECT current_setting('search_path') AS s") == "a"
 

@@ -1,8 +1,8 @@
 """Supabase's REST interface: what is sent, what counts as an answer, and what never leaks.
 
-The stand-in holds to PostgREST's protocol: rows of a Range, cut at `max-rows` with a success;
-200 where all of the rows are sent and 206 where they are not; ``*/0`` for none; errors with
-code, message, details and hint, which HEAD leaves out.
+The stand-in follows PostgREST's protocol: a Range of rows, cut at `max-rows` without an error; 200
+if all rows are sent, else 206; ``*/0`` for none; errors with code, message, details and hint, which
+HEAD omits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from runner.model import Json, Query, QueryRefused, Selection, Table, patience
 
 SITE = "https://abcdefgh.supabase.co"
 SECRET = "sb_secret_0123456789abcdef"  # noqa: S105
-# As PostgREST 14 writes them (its test/spec/Feature/Query), and Supabase's gateway its own.
+# As PostgREST 14 writes its errors (see its test/spec/Feature/Query), and Supabase's gateway its
+# own.
 NO_TABLE = {
     "code": "PGRST205",
     "details": None,
@@ -89,7 +90,8 @@ def real_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Server:
-    """One table behind PostgREST; `rows` may depend on the query, `total` may be untold."""
+    """One table behind PostgREST. `rows` may depend on the query; `counts`: whether totals are
+    given."""
 
     rows: list[Row] | Callable[[dict[str, str]], list[Row]] = field(default_factory=list)
     table: str = "repositories"
@@ -114,7 +116,7 @@ class Server:
 
 
 def check(request: httpx.Request, table: str = "repositories") -> None:
-    """What every request must be like."""
+    """Check what holds for every request."""
     assert request.method in ("GET", "HEAD")
     assert str(request.url).partition("?")[0] == f"{SITE}/rest/v1/{table}"
     assert request.headers["apikey"] == SECRET
@@ -127,14 +129,14 @@ def check(request: httpx.Request, table: str = "repositories") -> None:
 
 
 def asked(request: httpx.Request) -> dict[str, str]:
-    """The query, with each name once."""
+    """Return the query's parameters; each name must occur once."""
     pairs = parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=True)
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
 
 
 def members(filter_: str) -> list[str]:
-    """A list as PostgREST's parser reads it (pListVal in its QueryParams.hs)."""
+    """Parse a list as PostgREST does (pListVal in its QueryParams.hs)."""
     inside = re.fullmatch(r"in\.\((.*)\)", filter_, re.DOTALL)
     assert inside
     found = re.findall(r'(?:"((?:[^"\\]|\\.)*)"|([^",()]+))(?:,|$)', inside[1], re.DOTALL)
@@ -166,7 +168,7 @@ def ask(
 
 
 def filters(where: Mapping[str, Json], **parameters: Json) -> dict[str, str]:
-    """What the conditions become in the URL."""
+    """Return the conditions as they are in the URL."""
     server = Server([{"id": 1}])
     ask(server, where=where, **parameters)
     found = asked(server.seen[0])
@@ -321,7 +323,7 @@ def test_a_server_that_tells_no_total_is_refused_even_where_all_may_be_there(cou
 
 
 def cut(pages: list[tuple[str, int]]) -> Callable[[httpx.Request], httpx.Response]:
-    """Answers with these Content-Ranges and as many rows."""
+    """Answer with these Content-Ranges and numbers of rows."""
     left = iter(pages)
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -416,7 +418,7 @@ def test_sql_is_refused_and_the_hint_says_both_ways_on() -> None:
 
 
 def fails(status: int, body: Any) -> Callable[[httpx.Request], httpx.Response]:
-    """Answers with an error, which HEAD tells without a body."""
+    """Answer with an error, which HEAD gives without a body."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         check(request)
@@ -589,7 +591,7 @@ def test_the_key_is_in_no_repr_message_or_tracebacks_locals(
         database.ask(Query(Selection("repositories", ("id",))), {})
     frames = failed.value.__traceback__
     assert frames
-    failed.value.__traceback__ = frames.tb_next  # the first is this test's own: it has the secret
+    failed.value.__traceback__ = frames.tb_next  # the test's own frame has the secret
     error = traceback.TracebackException.from_exception(failed.value, capture_locals=True)
     assert "database = Rest()" not in "".join(error.format())
     assert "rest.py" in "".join(error.format())
@@ -614,7 +616,7 @@ def test_one_connection_serves_all_questions_and_closes() -> None:
 
 @pytest.mark.parametrize("status", [200, 404])
 def test_the_time_is_the_servers_and_the_later_end_of_its_second(status: int) -> None:
-    """Whatever the root answers: what was written before a run must not count as after it."""
+    """Whatever the status of the root's answer: a row from before a run must not count as newer."""
 
     def handle(request: httpx.Request) -> httpx.Response:
         assert (request.method, request.url.path) == ("HEAD", "/rest/v1/")

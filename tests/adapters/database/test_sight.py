@@ -1,4 +1,4 @@
-"""What PostgreSQL tells of its clock, its session's zone, and of rows that a role may not see."""
+"""What PostgreSQL tells about its clock, its session's zone, and rows that a role may not see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLIND, FILTERED = (RowSecurity("items", blind) for blind in (True, False))
 
 @dataclass
 class Schema:
-    """`url` is a role's that may only read."""
+    """A schema of the test's. `url`: of a role that may only read."""
 
     owner: str
     url: str
@@ -119,7 +119,7 @@ def test_how_far_the_clock_is_ahead_of_the_runners_is_measured(
 
 
 def test_the_runs_start_is_a_moment_beside_a_time_without_a_zone(schema: Schema) -> None:
-    """As a text it would lose its zone, and what is hours older would count as newer."""
+    """As text it would lose its zone, and rows that are hours older would count as newer."""
     schema.sql("ALTER ROLE $me SET timezone = 'Asia/Kolkata'")
     newer = "SELECT count(*) AS n FROM items WHERE at > :run_started_at"
     start = "2026-03-01T12:00:00+00:00"  # 17:30 in Kolkata, 13:00 in Berlin

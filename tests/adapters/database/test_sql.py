@@ -1,4 +1,5 @@
-"""Questions to real databases: they read, they are bound, they are whole, and they say why not."""
+"""Queries to real databases only read, use bound parameters, return all rows, and explain
+failures."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ ROWS = (
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of the test's own with three items."""
+    """A database for the test, with three items."""
     found = f"sqlite:///{tmp_path}/app.db"
     if request.param == "postgresql":
         found = request.getfixturevalue("new_schema")("sql")
@@ -253,7 +254,7 @@ def test_a_server_that_is_not_there_is_named_by_its_variable_alone() -> None:
 def test_whether_rows_are_hidden_is_told_in_the_same_words_where_it_cannot_be(
     postgresql: str,
 ) -> None:
-    """A database may vanish, or take long, between a question and this one."""
+    """A database may vanish, or become slow, between a query and this one."""
 
     def hidden(url: str, sql: str) -> object:
         return SqlDatabase(configured_url({NAME: url})).row_security(Query(sql), {})

@@ -1,4 +1,4 @@
-"""A database's URL, as people paste it: what it means, and what is said of one that is faulty."""
+"""A database's URL as people paste it: what it means, and what is said about a faulty one."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_path_alone_is_a_file_where_that_is_asked_for() -> None:
         parse_url("dir/state.db", NAME)
 
 
-# The password is sEcrEt with one character within that a URL must encode, and others.
+# The password, sEcrEt, has a character that a URL must encode, or the URL has another fault.
 FAULTY = [
     ("postgresql://me:sE@crEt@h/app", "must encode"),
     ("postgresql://me:sE/crEt@h/app", "must encode"),

@@ -1,4 +1,4 @@
-"""Whatever a database answers becomes JSON by a rule, or a problem that names where it stands."""
+"""Every value of a database becomes JSON by a rule, or a problem that names its place."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_every_type_of_the_server_has_an_answer(database_url: str) -> None:
     types = ask(
         database_url,
         "SELECT format_type(oid, NULL) AS name FROM pg_type WHERE typtype IN ('b', 'r', 'm')"
-        " AND typcategory <> 'A' AND typname NOT IN ('gtsvector', 'xml')"  # not every build has it
+        " AND typcategory <> 'A' AND typname NOT IN ('gtsvector', 'xml')"  # not in every build
         " AND typname NOT LIKE 'pg\\_%' AND typnamespace = 'pg_catalog'::regnamespace ORDER BY 1",
     )
     samples = {
@@ -133,7 +133,7 @@ def test_every_type_of_the_server_has_an_answer(database_url: str) -> None:
         sample = "empty" if str(name).endswith("range") and sample == "1" else sample
         quoted = sample.replace("'", "''")
         value = f"'{quoted}'::{name}"
-        if name != "bytea":  # which is refused
+        if name != "bytea":  # bytea is refused
             columns += [f"{value} AS c{number}", f"ARRAY[{value}] AS a{number}"]
     found = ask(database_url, f"SELECT {', '.join(columns)}")
     assert len(found.columns) == len(columns) > 100

@@ -1,4 +1,4 @@
-"""The embedded engine: which runs start, how many at a time, and how each of them ends."""
+"""The embedded engine: which runs start, how many at once, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def engine(handlers: Mapping[str, Any], clock: Callable[[], float] = lambda: NOW
 
 
 async def ended(engine: Engine, *events: Event) -> Sequence[Run]:
-    """The runs of `events`, once all of them have ended."""
+    """Wait until all runs of `events` have ended, and return them."""
     with anyio.fail_after(10):
         while True:
             runs = [run for event in events for run in engine.runs_of(event.internal_id)]
@@ -61,7 +61,7 @@ class WordlessError(Exception):
 
 
 class Gate:
-    """An async handler that tells how many of it wait, until it is opened."""
+    """An async handler that blocks until it is opened, and counts how many calls wait."""
 
     def __init__(self) -> None:
         self.waiting, self.most, self.done = 0, 0, 0
@@ -166,7 +166,7 @@ class TestClaims:
         assert under_test.event(again.internal_id) is again
 
     async def test_each_function_claims_for_itself(self) -> None:
-        """The same callable under another name, or twice under one, is another function."""
+        """The same callable under another name, or twice under one name, is another function."""
         under_test = engine({"app/x": [dict, dict], "app/y": dict})
         events = event("app/x", id_="a"), event("app/y", id_="a")
         for each in events:

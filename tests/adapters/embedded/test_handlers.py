@@ -1,4 +1,4 @@
-"""Loading handlers: from the plan's folder first, and every mistake named with its hint."""
+"""Loading handlers: from the plan's folder first, and with a hint for every mistake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORKER = "def sync(event):\n    return event['name']\n"
 
 @pytest.fixture(autouse=True)
 def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test imports is forgotten again."""
+    """Undo the test's imports."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
@@ -70,7 +70,7 @@ class TestFinding:
         assert handler({}) == 3
 
     def test_the_folder_is_left_last_on_the_path_and_once(self, tmp_path: Path) -> None:
-        """So that no file in it comes before an installed module that is imported later."""
+        """So that its files never come before an installed module that is imported later."""
         folder_with(tmp_path, worker=WORKER)
         before = list(sys.path)
         load_handlers({EVENT: "worker:sync"}, tmp_path)

@@ -1,4 +1,4 @@
-"""The program's guard, with real programs."""
+"""The guard that runs a program, with real programs."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_its_environment_is_the_users_without_what_opens_the_target_or_the_state
 
 
 def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
-    """Both hold a pipe open: its end is seen once neither is left."""
+    """Both hold a pipe open: its end shows that both are gone."""
     os.mkfifo(tmp_path / "alive")
     pipe = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     try:

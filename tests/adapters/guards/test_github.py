@@ -1,4 +1,4 @@
-"""The rate limit's guard: what it sends, how long it holds, and answers that are none."""
+"""The rate-limit guard: what it sends, how long it holds, and which answers are invalid."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_whatever_is_no_rate_limit_is_unanswered_in_one_line_without_the_token(
 
 
 def test_a_redirect_is_not_followed_and_the_token_not_sent_on() -> None:
-    # `ask` asserts that nothing but the rate limit's own URL is asked for.
+    # `ask` asserts that only the rate limit's own URL is requested.
     with pytest.raises(GuardUnanswered, match=r"^it answers 302$"):
         ask(httpx.Response(302, headers={"location": "https://elsewhere.test/rate_limit"}))
 

@@ -1,4 +1,4 @@
-"""The endpoint's guard, asked over a real socket."""
+"""The endpoint guard, over a real socket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.model import HttpGuard
 def server(
     status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> Iterator[tuple[str, list[tuple[str, str, str | None]]]]:
-    """Where it listens (host:port), and what it was asked: method, path and authorization."""
+    """Yield the server's address (host:port), and its requests: method, path and authorization."""
     seen: list[tuple[str, str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -94,7 +94,7 @@ def test_the_reason_has_neither_the_password_nor_the_query() -> None:
 
 
 def test_a_body_is_not_waited_for() -> None:
-    """The server promises more than it sends, so reading the body to its end would fail."""
+    """The server promises more than it sends: reading the whole body would fail."""
     with server(200, {"content-length": "1000000"}, b"a start") as (address, _):
         assert ask(f"http://{address}/ready") is None
 

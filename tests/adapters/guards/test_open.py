@@ -1,4 +1,4 @@
-"""Opening a plan's guards: in the plan's order, and nothing that they do not need."""
+"""Opening a plan's guards: in the plan's order, with nothing that they do not need."""
 
 from __future__ import annotations
 

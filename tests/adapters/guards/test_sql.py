@@ -1,4 +1,4 @@
-"""The database's guard: which values hold, which are none, and that nothing is ever changed."""
+"""The database guard: which values hold, which are invalid, and that it never changes anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Event API and REST API adapters against single answers of a server."""
+"""The Event API and REST API adapters, given single answers of a server."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_empty_ids_of_a_refused_first_event_are_dropped() -> None:
     ("status", "places"), [(200, [1, 0, 2]), (200, [0, 2, 1]), (400, [1]), (400, [0, 2])]
 )
 def test_ids_of_the_seed_in_another_order_are_no_answer(status: int, places: list[int]) -> None:
-    """An event would be taken for another: its job, its end, its retry."""
+    """Otherwise one event could get another's job, end and retry."""
     ids = internal_ids("1,AAAAAAAAAAAAAA==", range(3))
     answer = {"ids": [ids[place] for place in places], "status": status, "error": "bad"}
     with pytest.raises(TargetError, match="or in another order"):
@@ -276,7 +276,7 @@ def test_jobs_are_asked_for_past_the_cache_with_the_signing_key() -> None:
 
 
 def test_a_terminal_status_without_its_end_is_not_the_end() -> None:
-    """The status turns terminal up to 160 ms before the output and `ended_at` appear."""
+    """A live server sets the status up to 160 ms before the output and `ended_at`."""
     (job,) = jobs_of(run(ended_at=None))
     assert not job.ended
 
@@ -305,7 +305,7 @@ def test_other_statuses_go_on(status: str) -> None:
 def test_an_end_beside_a_status_from_before_it_is_told_by_the_answer_about_the_job(
     late: str, status: str | None, message: str | None
 ) -> None:
-    """What a live server answers about an event, for good, where its traces came out of order."""
+    """A live server whose traces came out of order shows the old status with the event forever."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         alone = run(status=status or late, output={"name": "ValueError", "message": "no"})
@@ -358,7 +358,7 @@ def test_a_refused_signing_key_says_so(env: dict[str, str]) -> None:
     ("body", "says"),
     [
         ({"error": "database is locked", "data": None, "status": 500}, "database is locked"),
-        ({}, "its answer is empty"),  # an error that the server has no words for
+        ({}, "its answer is empty"),  # an error without a message
     ],
 )
 def test_an_error_behind_a_200_is_tried_again_and_never_taken_for_no_jobs(
@@ -434,6 +434,7 @@ def test_a_huge_answer_is_cut_off() -> None:
 @pytest.mark.parametrize("zone", ["", "Z", "-14:00", "+14:00"])
 @pytest.mark.parametrize("wall", ["9999-12-31T23:59:59.999999", "0001-01-01T00:00:00"])
 def test_the_start_of_a_job_can_be_shown(wall: str, zone: str) -> None:
-    """One in the year 10000, by UTC, ended whatever showed it with a mistake of ours."""
+    """A job from the year 10000 in UTC once ended every command that showed it with an internal
+    error."""
     at = moment_of(wall + zone)
     assert at is None or machine_time(at)

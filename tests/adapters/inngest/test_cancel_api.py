@@ -34,7 +34,7 @@ def call(
     answers: tuple[httpx.Response | Exception, ...],
     env: Mapping[str, str] = ENV,
 ) -> tuple[Any, list[httpx.Request]]:
-    """What came back, and every request that was made; each answer is given once, in order."""
+    """Return the result, and every request; the answers are given once each, in order."""
     seen: list[httpx.Request] = []
 
     def handle(request: httpx.Request) -> httpx.Response:

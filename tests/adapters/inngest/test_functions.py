@@ -1,4 +1,4 @@
-"""What a server tells of its functions, and by which keys it is asked."""
+"""What a server tells about its functions, and which keys are used to ask."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def functions(handler: Handler, **env: str) -> Sequence[Function] | None:
 
 
 def listed(request: httpx.Request) -> httpx.Response:
-    """Two apps on two pages, with two functions and none."""
+    """Answer with two apps on two pages, one with two functions and one with none."""
     query = request.url.params
     assert query["limit"] == "100"
     if request.url.path == "/v2/apps":

@@ -16,8 +16,9 @@ _BODY = b'[{"name":"app/sync","data":{"x":"' + b"y" * 440_000 + b'"}}]'
 
 
 def test_the_server_has_the_whole_request_while_the_sender_does_other_things() -> None:
-    """The server answers only once the sender has done them, and would wait for ever else; and the
-    request is of a known length, in one piece, as servers without chunked requests want it."""
+    """The server answers only after the sender has done them, so that otherwise both would wait
+    forever; the request has a content length and is not chunked, for servers that do not support
+    chunks."""
     done, arrived = threading.Event(), threading.Event()
     heads: list[str] = []
 
@@ -34,7 +35,7 @@ def test_the_server_has_the_whole_request_while_the_sender_does_other_things() -
         writer.close()
 
     def meanwhile() -> None:
-        """Blocks the sender's event loop: nothing of the body may still have to leave it."""
+        """Block the sender's event loop: the whole body must have been sent before."""
         assert arrived.wait(30)
         done.set()
 

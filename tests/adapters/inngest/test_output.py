@@ -1,4 +1,4 @@
-"""What is kept of a failed job's own words."""
+"""What is kept of a failed job's own message."""
 
 from __future__ import annotations
 

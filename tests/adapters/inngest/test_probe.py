@@ -1,4 +1,4 @@
-"""Looking at a server: what it answers, what that means, and that nothing is started by it."""
+"""Probing a server: what it answers, what that means, and that the probe starts nothing."""
 
 from __future__ import annotations
 

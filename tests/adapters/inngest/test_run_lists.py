@@ -1,4 +1,4 @@
-"""Following by lists: what is asked, what is made of the answers, and when not to believe them."""
+"""Following by lists: what is requested, how answers are used, and when they are not trusted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def listed(
 
 
 def job_id(name: str) -> str:
-    """A ULID that ends like this."""
+    """Return a ULID that ends with the name."""
     return f"{name.upper():0>26}"
 
 
@@ -78,7 +78,7 @@ ENDED = {"endedAt": "2026-01-01T00:00:00Z"}
 
 
 class Server:
-    """Lists of runs, paged; asserts method, path, key, environment and what is asked."""
+    """Lists of runs, in pages; asserts method, path, key, environment and parameters."""
 
     def __init__(self, runs: list[dict[str, Any]], page: int = 2, ahead: float = 0.0) -> None:
         self.runs, self.page, self.ahead = runs, page, ahead
@@ -140,7 +140,7 @@ def test_all_pages_of_all_lists_are_read_with_the_key_that_holds() -> None:
 
 @pytest.mark.parametrize("circle", [["a"], ["a", "b"], ["a", "b", "c", "b"]])
 def test_pages_that_go_round_in_a_circle_are_read_once(circle: list[str]) -> None:
-    """Else a run would ask for ever, and give up nothing."""
+    """Otherwise a run would request pages forever, and never give up an event."""
     asked: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -164,7 +164,7 @@ def test_the_lists_are_asked_in_the_time_of_the_servers_clock() -> None:
 
 
 def test_a_job_that_was_skipped_is_left_to_an_answer_about_its_event() -> None:
-    """/v2 shows skipped and overflowed jobs as queued ones that have ended."""
+    """/v2 shows skipped and overflowed jobs as queued and ended."""
     assert listed(Server([run("a", "QUEUED", **ENDED)])) == []
 
 
@@ -182,7 +182,7 @@ def batch(handler: Handler) -> Sequence[str]:
 
 
 def test_a_job_with_a_batch_says_so_and_the_dashboards_api_names_its_events_once() -> None:
-    """As seen on a live server: either API names one event of a batch, the dashboard's all."""
+    """As on a live server: /v2 names one event of a batch, the dashboard's API all of them."""
     batched = run(BATCH, "COMPLETED", **ENDED)
     batched["trigger"] |= {"isBatch": True, "batchId": "01B"}
     found = listed(Server([batched, run("b", "COMPLETED", **ENDED)])) or ()
@@ -232,14 +232,14 @@ def test_lists_that_are_too_long_to_be_worth_it_are_not_read_on() -> None:
 
 
 def test_lists_that_grow_with_what_is_sent_meanwhile_are_read_to_their_end() -> None:
-    """A sweep begins with few events open; while it goes on, thousands more may be sent."""
+    """A sweep begins with few open events; thousands more may be sent during it."""
     server = Server([run(str(n), "COMPLETED", **ENDED) for n in range(20)], page=1)
     found = listed(server, most=lambda: 2 + len(server.asked))
     assert [event for event, _ in found or ()] == [event_id(f"{n}") for n in range(20)]
 
 
 def answering(answer: httpx.Response) -> Handler:
-    """The lists' part of a server; single events have no jobs."""
+    """Answer requests for lists in this way; single events have no jobs."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v2/runs":
@@ -336,7 +336,7 @@ def test_events_are_sent_with_the_trace_that_the_environment_carries(
 
 
 def test_a_page_that_is_too_large_is_halved_and_one_job_that_is_comes_without_its_output() -> None:
-    """100 failed jobs with 1 MB of output each exceed what an answer may have."""
+    """100 failed jobs with 1 MB of output each exceed the size limit of an answer."""
     names = [f"{number:02}" for number in range(20)]
     sizes = {job_id(name): 65 if name == "07" else 11 for name in names}
     asked: list[tuple[int, bool]] = []
@@ -354,7 +354,7 @@ def test_a_page_that_is_too_large_is_halved_and_one_job_that_is_comes_without_it
         size = sum(sizes[one["id"]] for one in runs) if with_output else 0
         page = {"cursor": str(start + limit), "hasMore": failed and start + limit < len(names)}
         answer = {"page": page, "data": runs}
-        padding = b" " * (min(size, 65) * 1024 * 1024)  # more than is read changes nothing
+        padding = b" " * (min(size, 65) * 1024 * 1024)  # what is beyond the limit is never read
         return httpx.Response(200, content=json.dumps(answer).encode() + padding)
 
     found = listed(handler)

@@ -1,4 +1,4 @@
-"""A run that is written down step by step, as a driver would, without anything that sends."""
+"""A run that is recorded step by step, as a driver would, without sending anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seed_of(number: int) -> str:
 
 
 class Life:
-    """`chunks`: those that were begun, by number."""
+    """A recorded run. `chunks`: those that were begun, by number."""
 
     def __init__(self, folder: Path, body: str, *, catalog: str = CATALOG, **more: Any) -> None:
         self.clock = FakeClock()
@@ -31,7 +31,7 @@ class Life:
 
     @classmethod
     def of(cls, made: Any, journal: JournalWriter) -> Life:
-        """Of another run of the same state and plan."""
+        """Return the life of another run of the same state and plan."""
         life = object.__new__(cls)
         life.clock, life.began, life.store, life.plan = (
             made.clock,
@@ -49,7 +49,7 @@ class Life:
     def begin(
         self, stage: int, positions: Sequence[int], batch: int = 1, after: float = 0
     ) -> Chunk:
-        """A request that is under way."""
+        """Begin a request."""
         self.clock.now += after
         of = self.plan.stages[stage - 1]
         first = sum(one.total for one in self.plan.stages[: stage - 1])
@@ -74,7 +74,7 @@ class Life:
     def take(
         self, stage: int, positions: Sequence[int], batch: int = 1, after: float = 0, **how: Any
     ) -> Chunk:
-        """A request that was answered: all was taken, but for a last event that is `refused`."""
+        """Make a request whose events are all accepted, except a last one that is `refused`."""
         chunk = self.begin(stage, positions, batch, after)
         self.answer(chunk, **how)
         return chunk
@@ -94,7 +94,7 @@ class Life:
         jobs: Sequence[Job] = (),
         after: float = 0,
     ) -> None:
-        """What a look at an event's jobs has shown."""
+        """Record what a poll of an event's jobs found."""
         self.clock.now += after
         chunk = next(one for one in self.chunks if position in one.positions)
         at = chunk.positions.index(position)

@@ -1,4 +1,4 @@
-"""What is asked of a journal of very many events goes through few of them."""
+"""Queries to a journal of very many events read only a few of them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
 def test_the_events_that_completed_are_not_gone_through(
     tmp_path: Path, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By SQLite's own word on how it answers: through an index, or a part of the key."""
+    """By SQLite's own query plan: it uses an index, or a part of the key."""
     store = new_store(tmp_path)
     plan = make_plan(tmp_path, repos(1) + "operations: [sync]\n")
     journal = start_journal(store, plan, "01AAA")
     assert journal.begin_chunk(REQUEST, Control())
-    journal.accept(REQUEST, Answer(("01BBB",)))  # and it has not ended
+    journal.accept(REQUEST, Answer(("01BBB",)))  # it has not ended
     journal.settle()
     asked: list[str] = []
     dialect = store._database.dialect
@@ -71,7 +71,7 @@ def test_the_events_that_completed_are_not_gone_through(
 def test_on_postgresql_the_index_of_failures_holds_the_failures_alone(
     new_schema: Callable[[str], str],
 ) -> None:
-    """A million events that completed would make it as large as their table."""
+    """With a million completed events the index would be as large as their table."""
     query = "SELECT indexdef FROM pg_indexes WHERE indexname = 'failures'"
     with Store(new_schema("indexes")) as store, store._database.read() as connection:
         assert "WHERE (outcome <> 'completed'" in str(connection.values(query)[0])

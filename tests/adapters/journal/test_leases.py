@@ -1,4 +1,4 @@
-"""One active run per plan and target, in a file and in PostgreSQL alike."""
+"""One active run per plan and target, with a file and with PostgreSQL."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_dead_process_on_this_machine_loses_its_lock_at_once(tmp_path: Path) -
 def test_a_holder_that_is_looked_for_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Signal 0 asks whether there is such a process; any other would be a signal to it."""
+    """Signal 0 only asks whether the process exists; any other would act on it."""
     sent = []
     store = new_store(tmp_path)
     store.lock("plan", "http://x", "01AAA")
@@ -96,7 +96,7 @@ def test_a_worker_that_died_at_the_end_of_its_run_holds_up_no_other_run(
 
 
 def test_who_has_lost_the_lock_can_write_nothing_more(tmp_path: Path) -> None:
-    """A laptop that slept through its lease wakes up beside the run that took over."""
+    """Such as a laptop that slept past its lease and wakes up beside the run that took over."""
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     journal = start_journal(store, plan)
     change_leases(store, "expires_at = 0")
@@ -158,7 +158,8 @@ def test_a_request_is_not_written_down_past_a_control_request_that_was_not_seen(
 def test_a_lock_cannot_be_taken_while_its_holder_begins_a_request(
     tmp_path: Path, state: str
 ) -> None:
-    """Else the one that takes it would not see the request, and would send its events again."""
+    """Otherwise the process that takes it would not see the request, and would send its events
+    again."""
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     start_journal(store, plan)
     change_leases(store, "expires_at = 0")

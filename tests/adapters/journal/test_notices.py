@@ -1,4 +1,4 @@
-"""What hooks are to be told of a run: once for each of them, and by one driver at a time."""
+"""Notices of a run: once for each hook, and from one driver at a time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A state that is away for a while: what was under way is made again, once, and nothing is lost.
+"""A state that is away for a while: what was under way is repeated once, and nothing is lost.
 
-Most is asked of a stand-in: SQLite, at the end of lines that break. PostgreSQL breaks so too.
+Most tests use a stand-in: SQLite behind connections that break. PostgreSQL breaks in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ NOTE = "INSERT INTO notes (run_id, at, message) VALUES (:run, 1.0, :message)"
 class Line:
     """A connection that may break: after `left` statements, or at its commit, whose answer is lost.
 
-    What is under way ends with it, as it does with a server's."""
+    Its transaction ends with it, as on a server.
+    """
 
     def __init__(self, server: Faraway, raw: Any, left: float = float("inf")) -> None:
         self.server, self.raw, self.left = server, raw, left
@@ -68,8 +69,8 @@ class Line:
 
 
 class Faraway:
-    """A dialect: SQLite as if it were a server. `opens`: what comes of the next attempts to open
-    it: after how many statements the line breaks, or None where it is refused."""
+    """A dialect: SQLite as if it were a server. `opens`: the next attempts to connect: after how
+    many statements the connection breaks, or None if it is refused."""
 
     def __init__(self, really: Any) -> None:
         self.really, self.lines, self.tokens = really, list[Line](), count(1)
@@ -111,7 +112,7 @@ class Away:
         self.store._database.dialect = self.server
 
     def breaks(self) -> None:
-        """Every connection of the store ends, as at a restart of the server."""
+        """Break all connections of the store, as a restart of the server does."""
         for line in self.server.lines:
             line.breaks()
 
@@ -198,7 +199,7 @@ def test_what_breaks_again_as_it_comes_back_is_made_again_once(
 @pytest.mark.usefixtures("no_sleep")
 @pytest.mark.parametrize("left", [None, 0, 1, 2])
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(away: Away, left: int | None) -> None:
-    """Nor where the server is away once more while it is asked about."""
+    """Even if the server is away again while it is asked about the commit."""
     with _patient(away), away.store._database.write() as connection:
         away.write(connection, "one")
         away.server.lines[-1].loses_answer = True
@@ -210,7 +211,7 @@ def test_postgresql_tells_of_a_commit_whose_answer_was_lost(
     new_schema: Callable[[str], str], tmp_path: Path
 ) -> None:
     class Lost:
-        """Commits, and its answer does not arrive."""
+        """Commits, and loses the answer."""
 
         closed = True
 
@@ -320,7 +321,7 @@ def test_a_signal_ends_the_wait_and_is_handed_on(away: Away) -> None:
 
 
 class Watch:
-    """A clock, and an attempt that fails so many times, each after ten seconds."""
+    """A clock, and an attempt that fails so many times, each time after ten seconds."""
 
     def __init__(self, fails: int) -> None:
         self.now, self.fails, self.made = 100.0, fails, 0
@@ -396,7 +397,7 @@ def test_signals_are_heard_in_the_main_thread_and_only_where_somebody_handles_th
 
 
 def test_blocks_that_end_in_another_order_leave_the_handlers_as_they_were() -> None:
-    """As those of steps that one process takes at a time."""
+    """As the steps do that one process runs at the same time."""
     heard: list[int] = []
 
     def handler(number: int, _frame: object) -> None:
@@ -480,7 +481,7 @@ def test_a_connection_that_cannot_begin_is_closed(away: Away, left: int) -> None
 
 
 def test_a_file_is_never_away(tmp_path: Path) -> None:
-    """What SQLite refuses it would refuse again."""
+    """SQLite would refuse again what it has refused."""
     told: list[str] = []
     store = new_store(tmp_path)
     patient = store.patient(Patience(begun=True), told.append)

@@ -1,4 +1,4 @@
-"""Who reads a state cannot write it, and need not be able to."""
+"""A reader of a state cannot write it, and needs no permission to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may look into, unlike those of pytest."""
+    """A folder that every user may read, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="backfill-"))
     folder.chmod(0o755)
     yield folder
@@ -37,7 +37,7 @@ def shared() -> Iterator[Path]:
 
 
 def as_reader(folder: Path, read: Callable[[], object]) -> str:
-    """What it comes to for a user who may write neither the folder nor a file in it."""
+    """Return the result for a user who may write neither the folder nor a file in it."""
     for file in folder.iterdir():
         file.chmod(0o444)
     folder.chmod(0o555)
@@ -61,7 +61,7 @@ def as_reader(folder: Path, read: Callable[[], object]) -> str:
 
 
 def told(folder: Path) -> str:
-    """All that the reading commands ask."""
+    """Make all queries of the reading commands."""
     with StateReader(str(folder / "state.db")) as state:
         record = state.find("latest")
         (
@@ -84,7 +84,7 @@ def test_a_state_that_may_not_be_written_is_read(shared: Path, tmp_path: Path) -
 
 
 def test_it_is_read_while_another_writes_it_too(shared: Path, tmp_path: Path) -> None:
-    """Also what stands in the WAL alone."""
+    """Even what only the WAL has."""
     store = new_store(shared)
     start_journal(store, make_plan(tmp_path, BODY))
     assert (shared / "state.db-wal").stat().st_size > 0
@@ -135,7 +135,7 @@ def test_where_there_is_no_state_a_reader_makes_none(tmp_path: Path, state: str)
 
 
 def test_a_wal_without_its_index_is_said(shared: Path, tmp_path: Path) -> None:
-    """As a copy of a running state may be; SQLite reads it only where it may write."""
+    """This happens in a copy of a running state; SQLite reads it only with permission to write."""
     store = new_store(tmp_path)
     start_journal(store, make_plan(tmp_path, BODY))
     for name in ("state.db", "state.db-wal"):
@@ -158,7 +158,7 @@ def test_a_state_of_another_version_is_refused_by_readers_too(tmp_path: Path) ->
 def test_a_state_that_becomes_whole_later_is_read_as_it_is_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str
 ) -> None:
-    """What may not be written is read as it lies there, anew each time."""
+    """Files that may not be written are opened again, as they are, each time."""
     folder = tmp_path / "state"
     folder.mkdir()
     forbidden = folder if locked == "folder" else folder / "state.db"
@@ -183,7 +183,7 @@ def test_a_state_that_becomes_whole_later_is_read_as_it_is_then(
 def test_a_state_is_written_without_waiting_for_the_disk_and_beside_who_reads_it(
     tmp_path: Path,
 ) -> None:
-    """In a process of its own: tests wait for no disk at all."""
+    """In a separate process, because tests never wait for the disk."""
     asked = (
         "import sys; from runner.adapters.journal.store import Store\n"
         "with Store(sys.argv[1]) as store, store._database.read() as connection:\n"

@@ -1,4 +1,4 @@
-"""Runs as they are found again: by their plan, their target, their state, and what they came to."""
+"""Finding runs again: by plan, target, state, and result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OTHER = "http://other"
 
 
 class Runs:
-    """A state with runs, one after the other."""
+    """A state with runs, one after another."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
@@ -97,7 +97,7 @@ def runs(tmp_path: Path) -> Runs:
         ({"states": ("failed", "cancelled")}, "CB"),
         ({"states": ("sent",)}, ""),
         ({"target": "there", "states": ("dead",), "plan": "*"}, "D"),
-        ({"states": ("running",)}, ""),  # nobody drives it
+        ({"states": ("running",)}, ""),  # nobody drives them
     ],
 )
 def test_runs_are_found_by_plan_target_and_state(

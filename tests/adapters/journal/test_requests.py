@@ -1,4 +1,4 @@
-"""What is written down of requests and their answers, and what a resumed run finds open of them."""
+"""What is recorded of requests and their answers, and which of them a resumed run finds open."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ def test_an_answer_to_a_request_that_was_withdrawn_is_open_to_nobody(tmp_path: P
 
 
 def lost_with_its_server(folder: Path) -> Life:
-    """Of five events two had ended as the target died with its jobs: the others are sent again."""
+    """Two of five events had ended when the target died with its jobs: the others are sent
+    again."""
     life = Life(folder, repos(5) + SYNC)
     life.take(1, range(5))
     life.see(1, "completed", jobs=[DONE])
@@ -127,7 +128,7 @@ def test_only_what_had_not_ended_is_started_again_and_only_its_jobs_are_forgotte
 
 
 def again(life: Life) -> None:
-    """As the request is made again: of the events that are open."""
+    """Repeat the request, with the events that are open."""
     chunk = life.chunks[0]
     open_ = life.journal.unanswered()[0].positions
     life.chunks[0] = type(chunk)(

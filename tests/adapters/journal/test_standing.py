@@ -1,4 +1,4 @@
-"""Who holds a run, for people and for whoever would go on with it; and when somebody drove it."""
+"""Who holds a run, for people and for whoever wants to go on with it, and when it was driven."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support import (
 )
 
 BODY = repos(1) + "operations: [sync]\n"
-NOBODY = 2**22 + 1  # no process has such a number
+NOBODY = 2**22 + 1  # no process has this number
 NOON = 12 * 3600.0  # of the first day of 1970
 GONE = "nobody just now, since its worker, me, has gone: the engine asks another"
 
@@ -42,7 +42,7 @@ def machine_of(store: Store) -> str:
 
 
 def lease(expires: float, now: float = NOON, **how: Any) -> Any:
-    """A row of the table, of a process on another machine."""
+    """Return a row of the leases, held by a process on another machine."""
     given = {"run_id": "RUN1", "holder": "me", "machine": "elsewhere", "pid": NOBODY}
     given |= {"taken_at": NOON, "workers": False, "status": "running", **how}
     return SimpleNamespace(expires_at=expires, now=now, **given)
@@ -103,7 +103,7 @@ def test_who_drives_a_run_or_is_to_is_told_for_people(
 def test_a_process_of_this_machine_is_seen_to_have_died(
     tmp_path: Path, pid: int, elsewhere: bool, alive: bool
 ) -> None:
-    """Of another machine, nobody can tell."""
+    """Processes of another machine cannot be checked."""
     machine = "elsewhere" if elsewhere else machine_of(new_store(tmp_path))
     held = lease(NOON + 1, machine=machine, pid=pid)
     assert (leases.standing_of(held)[0] is not None) is alive
@@ -183,7 +183,7 @@ def test_a_run_that_is_left_to_the_workers_is_theirs_alone(tmp_path: Path) -> No
     with pytest.raises(LockHeld, match=r"run RUN1 of this plan is left to the workers \(next at "):
         store.lock(plan.name, ORIGIN, "RUN2")
     mine = store.lock(plan.name, ORIGIN, "RUN1", worker=True)
-    with leases.holding(parked):  # which somebody has taken over: nothing is released
+    with leases.holding(parked):  # somebody has taken it over, so nothing is released
         pass
     mine.release()
     store.lock(plan.name, ORIGIN, "RUN2")
@@ -197,7 +197,7 @@ def test_a_lock_is_let_go_where_its_block_ends_also_by_an_error(tmp_path: Path) 
 
 
 class Driving:
-    """A run that somebody drives, and what others see of that."""
+    """A run that is driven, and what others see of it."""
 
     def __init__(self, folder: Path) -> None:
         self.clock, self.folder = FakeClock(), folder
@@ -258,7 +258,7 @@ def test_where_the_clock_is_put_back_another_drive_begins(tmp_path: Path) -> Non
 def test_no_time_in_which_a_run_is_driven_or_waits_is_less_than_none(
     steps: list[float], ends: bool
 ) -> None:
-    """Whatever the clock does meanwhile, and later on, where somebody looks."""
+    """Whatever the clock does meanwhile, and later, when somebody looks."""
     with TemporaryDirectory() as folder:
         made = Driving(Path(folder))
         made.at(0.0).drive()

@@ -1,4 +1,4 @@
-"""The state store: found again, refused clearly."""
+"""The state: it is found again, and refused with a clear message."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_run_that_is_left_to_the_workers_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("state")
 def test_whatever_somebody_does_to_a_run_is_in_its_story_with_who_it_was(tmp_path: Path) -> None:
-    """And a batch is, once it was taken."""
+    """A batch appears in the story once it was accepted."""
     plan, store = make_plan(tmp_path, repos(1) + "operations: [sync]\n"), new_store(tmp_path)
     journal = start_journal(store, plan)
     journal.begin_chunk(REQUEST, Control())
@@ -233,7 +233,7 @@ def test_a_table_of_somebody_elses_beside_ours_does_no_harm(tmp_path: Path) -> N
 def test_interrupted_at_any_statement_it_leaves_no_connection_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever goes on, such as a program in Python, would have it open for long."""
+    """A process that goes on, such as a Python program, would keep it open for long."""
     plan, opened, left = make_plan(tmp_path, BODY), list[object](), [0]
 
     class Counted(sqlite3.Connection):

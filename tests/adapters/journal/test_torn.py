@@ -1,4 +1,4 @@
-"""A journal that is full, damaged, read-only, locked or of another version."""
+"""A journal that is on a full disk, damaged, read-only, locked, or of another version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def _run(*arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    """A process whose files may not grow beyond `limit` bytes: a disk that is full."""
+    """Run a process whose files may not exceed `limit` bytes, as on a full disk."""
 
     def full_disk() -> None:
         if limit:
@@ -41,7 +41,7 @@ def _run(*arguments: object, limit: int | None = None) -> subprocess.CompletedPr
 
 
 def test_a_full_disk_stops_the_sending_and_the_run_can_be_carried_on(tmp_path: Path) -> None:
-    """Nothing goes out that was not written down before."""
+    """Nothing is sent that was not recorded first."""
     effects: list[str] = []
     plan = write_plan(tmp_path, repos(150) + "operations: [fire]\nbatch_size: 1\ndelay: 0s\n")
     with served(create_app({"app/fire": lambda event: effects.append(event["id"])})) as url:
@@ -120,7 +120,7 @@ def test_a_postgresql_that_is_away_is_said_without_its_password(tmp_path: Path) 
 def test_a_connection_that_broke_while_it_was_idle_is_opened_anew(
     new_schema: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """As after a restart of the server; what was under way in it is not done twice."""
+    """As after a restart of the server; nothing in it is done twice."""
     url = new_schema("broken")
     end = "SELECT pg_terminate_backend(:pid)"
     with Store(url) as store, Store(url) as other:

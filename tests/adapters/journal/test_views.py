@@ -1,4 +1,4 @@
-"""What others see of a run: where it stands, each of its events, and how it went in time."""
+"""What others see of a run: its progress, each of its events, and how long they took."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_page_of_events_is_a_piece_of_all_that_are_wanted(tmp_path: Path) -> N
         assert [event.position for event in page] == matching[skip : skip + limit], wanted
         for event in page:
             known = whole[event.position]
-            if event.event_id is None:  # only the plan gives it
+            if event.event_id is None:  # only the plan has its ids
                 known = known._replace(event_id=None, internal_id=None)
             assert event == known
 
@@ -209,7 +209,7 @@ def test_where_a_stage_stands_is_counted_from_what_was_sent_and_seen(tmp_path: P
 def test_how_long_an_event_takes_is_an_average_over_the_time_in_which_the_run_was_driven(
     tmp_path: Path, requests: list[range]
 ) -> None:
-    """Also where it stood still between two ends of one request."""
+    """Even if it paused between the ends of two events of one request."""
     life = Life(tmp_path, repos(3) + SYNC)
     life.journal.drive()
     for positions in requests:
@@ -388,7 +388,8 @@ def test_a_batch_of_several_requests_is_told_at_the_last_of_them(tmp_path: Path)
 
 
 def test_rounds_have_batches_of_their_own(tmp_path: Path) -> None:
-    """Those of three rounds were one, told at the time of the last, after what had failed."""
+    """The batches of three rounds used to be one, shown at the time of the last, after the
+    failures."""
     life = Life(tmp_path, BODY)
     for number, after in ((1, 0), (2, 7)):
         begun = Round(1, number, number - 1, 1, None, life.began + after)

@@ -1,4 +1,4 @@
-"""Every write of a run is fenced by its lease, and none lets a key through."""
+"""Every write of a run is fenced by its lease, and none stores a key."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _all(store: object) -> dict[str, list[object]]:
 
 
 class Two:
-    """A run of two requests, of one event each, whose failures a hook wants to be told."""
+    """A run of two requests, of one event each, with a hook for failures."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
