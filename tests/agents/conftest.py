@@ -1,4 +1,5 @@
-"""A server of tools as an agent has it: a process with the SDK's client on its stdin and stdout."""
+"""A server of tools as an agent uses it: a process, with the SDK's client on its stdin and
+stdout."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Reply:
-    """What a tool has answered; `said`: every text of it."""
+    """The answer of a tool. `said`: all of its text."""
 
     document: Any
     said: str
@@ -44,7 +45,7 @@ class Reply:
 
 @dataclass
 class Agent:
-    """A client of a server that is up; `heard`: the progress that was reported, as it came."""
+    """A client of a running server. `heard`: the reported progress, in order."""
 
     folder: Path
     client: Client
@@ -79,8 +80,8 @@ class Agent:
 
 @contextmanager
 def serving(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Agent]:
-    """A server in the folder, until the block ends."""
-    from mcp import Client, StdioServerParameters  # 1.4 s, which only its own tests shall take
+    """Run a server in the folder until the block ends."""
+    from mcp import Client, StdioServerParameters  # takes 1.4 s: only its own tests import it
 
     command = StdioServerParameters(
         command=SERVER[0],
@@ -113,7 +114,7 @@ def serving(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """Where the shipped plans are; the environment has keys, which no answer may hold."""
+    """An agent with the shipped plans; the environment has keys, which no answer may contain."""
     folder = tmp_path_factory.mktemp("agents")
     shutil.copytree(ROOT / "plans", folder / "plans")
     with serving(folder, KEYS) as agent:

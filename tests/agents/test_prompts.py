@@ -1,5 +1,5 @@
-"""The prompts of the field's document, as an agent carries them out by the tools: each gives the
-plan before anything is sent, the ids of what was sent, and what there is to watch."""
+"""Typical prompts as an agent carries them out with the tools: each gives the plan before anything
+is sent, the ids of what was sent, and what to watch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THREE = ["continuedev/continue", "vercel/ai", "bdougie/contributor.info"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked for, the tools' arguments that it comes to, and the events, in order."""
+    """A prompt, the tools' arguments that it leads to, and the expected events, in order."""
 
     words: str
     plan: str
@@ -124,7 +124,7 @@ def test_a_prompt_gives_the_plan_the_ids_and_what_to_watch(shipped: Agent, name:
     assert [(one["event"]["name"], one["event"]["data"]) for one in planned] == prompt.events
     assert preview["totals"]["events"] == len(prompt.events)
     assert preview["target"] == "embedded"
-    # The run, with its progress while it goes on.
+    # The run, which reports its progress.
     shipped.heard.clear()
     summary = shipped("run", **arguments).document
     run_id = summary["run_id"]
@@ -155,7 +155,7 @@ def test_a_prompt_gives_the_plan_the_ids_and_what_to_watch(shipped: Agent, name:
 def test_the_document_is_proved_from_the_applications_own_database(
     application: Application,
 ) -> None:
-    """Coverage before and after, and the checks, as its SQL by hand would tell them."""
+    """Coverage before and after, and the checks, as the document's own SQL would show them."""
     plan = "aggressive-backfill.yaml"
     with serving(application.folder, application.env("work")) as agent:
         before = agent("coverage", plan=plan).document["coverage"]["pull requests"]["total"]

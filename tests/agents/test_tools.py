@@ -1,4 +1,5 @@
-"""`backfill mcp`: what its tools say of themselves, give, refuse and leave alone."""
+"""`backfill mcp`: what its tools say about themselves, what they return, refuse and do not
+touch."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def jobs() -> Jobs:
 
 @pytest.fixture(scope="module")
 def server(jobs: Jobs) -> Iterator[str]:
-    """A server that is not this process, and not the embedded target."""
+    """A server that is neither this process nor the embedded target."""
     with served(create_app({"app/sync": jobs})) as url:
         yield url
 
@@ -73,7 +74,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 def plan(agent: Agent, request: pytest.FixtureRequest) -> str:
-    """A plan of the test's own, by its path from the server's working directory."""
+    """A plan of the test's own; its path relative to the server's working directory."""
     folder = agent.folder / request.node.name.partition("[")[0]
     folder.mkdir(exist_ok=True)
     return os.path.relpath(write_plan(folder, repos(2) + WORK), agent.folder)
@@ -86,7 +87,7 @@ def approve(agent: Agent, plan: str, digest: str) -> None:
 
 
 def approved_run(agent: Agent, plan: str, server: str) -> Any:
-    """A run of a saved plan that a person has approved; and its approval is gone."""
+    """Run a saved plan that a person has approved, then remove the approval."""
     saved = f"{plan}.saved.json"
     digest = agent("plan_out", plan=plan, out=saved, target=server).document["digest"]
     approve(agent, plan, digest)
@@ -113,7 +114,7 @@ def test_tools_are_named_after_commands_and_say_which_of_them_only_read(agent: A
     assert tuple(states) == STATES
 
 
-# What a command takes and its tool does not, and why.
+# Parameters of commands that the tools do not take, and why.
 NOT_TAKEN = {
     "help": "the tool's own description",
     "form": "the document is the command's JSON",
@@ -421,7 +422,7 @@ def test_a_run_can_be_held_let_go_on_and_ended_while_it_goes_on(
 
 @contextmanager
 def by_hand(folder: Path, command: Sequence[str] = SERVER) -> Iterator[subprocess.Popen[str]]:
-    """A server that has been greeted, and is not ended when its client leaves."""
+    """Start a server and greet it; it is not stopped when its client leaves."""
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -479,7 +480,7 @@ def test_a_signal_ends_it_although_stdin_goes_on(tmp_path: Path, number: signal.
 
 
 def test_stdout_has_the_protocol_alone(tmp_path: Path) -> None:
-    """Also where what comes is no protocol."""
+    """Even if it gets lines that are not the protocol."""
     with by_hand(tmp_path) as process:
         say(process, "no protocol")
         say(process, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})

@@ -52,8 +52,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def live_jobs() -> Iterator[set[tuple[str, str]]]:
-    """What the live server's functions have run: the event's id, and the job's."""
-    # Imported here: only a live server needs the SDK, and the SDK warns when it is imported.
+    """The event ids and job ids of what the live server's functions have run."""
+    # Only a live server needs the SDK, which warns when it is imported.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tests.contract.sdk_app import serve_functions
@@ -64,13 +64,13 @@ def live_jobs() -> Iterator[set[tuple[str, str]]]:
 
 @pytest.fixture(scope="session")
 def live_url(live_jobs: set[tuple[str, str]]) -> str:
-    """The live server, whose functions are served."""
+    """The URL of the live server, with our functions served."""
     return LIVE_URL
 
 
 @pytest.fixture(params=["embedded", *(["live"] if LIVE_URL else [])])
 async def target(request: pytest.FixtureRequest) -> AsyncIterator[Target]:
-    """A server that asks for no keys and serves the contract's functions."""
+    """A server that needs no keys and serves the contract's functions."""
     if request.param == "live":
         url: str = request.getfixturevalue("live_url")
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
@@ -85,7 +85,7 @@ async def target(request: pytest.FixtureRequest) -> AsyncIterator[Target]:
 
 @pytest.fixture(params=["embedded", *(["live"] if LIVE_URL else [])])
 async def locked(request: pytest.FixtureRequest) -> AsyncIterator[Target]:
-    """A server that asks for EVENT_KEY and SIGNING_KEY."""
+    """A server that requires EVENT_KEY and SIGNING_KEY."""
     if request.param == "live":
         pytest.skip("a live server's keys are not ours to choose")
     transport = httpx.ASGITransport(create_app({}, event_key=EVENT_KEY, signing_key=SIGNING_KEY))

@@ -1,5 +1,4 @@
-"""A self-hosted Inngest server of a test's own, which may stop it: BACKFILL_TEST_INNGEST_BIN names
-the binary."""
+"""A self-hosted Inngest server that a test may stop: BACKFILL_TEST_INNGEST_BIN names the binary."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ _PORTS = (
 
 
 class OwnServer:
-    """It keeps what it knows in a folder: stopped and started again, it goes on."""
+    """A server that keeps its data in a folder, so that it goes on after a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +41,7 @@ class OwnServer:
         keys = ["--event-key", EVENT_KEY, "--signing-key", SIGNING_KEY]
         ports = [str(one) for pair in zip(_PORTS, self._ports, strict=True) for one in pair]
         command = [BINARY, "start", "--sqlite-dir", str(self.folder), *keys, *ports]
-        env = {**os.environ, "TEST_MODE": "true"}  # it has a door for `pause` then
+        env = {**os.environ, "TEST_MODE": "true"}  # this gives it a route for `pause`
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, env=env

@@ -1,4 +1,4 @@
-"""The contract's functions as a live Inngest server runs them: an SDK app on loopback."""
+"""The contract's functions for a live Inngest server: an SDK app on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import inngest
 import uvicorn
 
-# The SDK serves FastAPI, Flask, Django and Tornado; this is the layer under all of them.
+# The SDK serves FastAPI, Flask, Django and Tornado; this is the layer below all of them.
 from inngest._internal.comm_lib import CommHandler, CommRequest
 from inngest._internal.server_lib import Framework
 from starlette.applications import Starlette
@@ -24,8 +24,8 @@ from starlette.routing import Route
 from tests.contract.target import COMPLETES, FAILS, HOLDS, OWN, STARTS_TWO
 
 _FOUR = datetime.timedelta(seconds=4)
-# The functions that drop events, or let them rest: each by an event of its own, `late` beside
-# another.
+# The functions that drop or delay events: each has its own event, and `late` shares its event with
+# another one.
 LIMITED: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("debounced", f"{OWN}/debounced", {"debounce": inngest.Debounce(period=_FOUR)}),
     (
@@ -48,12 +48,13 @@ LIMITED: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("late", f"{OWN}/two", {"debounce": inngest.Debounce(period=_FOUR)}),
 )
 
-Ran = set[tuple[str, str]]  # the event's id, and that of the job
+Ran = set[tuple[str, str]]  # the event's id, and the job's
 
 
 @contextmanager
 def serve_functions(server: str) -> Iterator[Ran]:
-    """Serve the contract's functions to the Inngest server at `server`; what COMPLETES has run."""
+    """Serve the contract's functions to the Inngest server at `server`; yield what COMPLETES has
+    run."""
     ran: Ran = set()
     with serving(server, f"backfill-{OWN}", lambda client: _functions(client, ran)):
         yield ran
@@ -66,7 +67,7 @@ def serving(
     create: Callable[[inngest.Inngest], list[inngest.Function[Any]]],
     signing_key: str | None = None,
 ) -> Iterator[None]:
-    """Serve an app to the Inngest server at `server`, which signs where it has a key."""
+    """Serve an app to the Inngest server at `server`, with signatures if it has a key."""
     quiet = logging.getLogger("inngest.contract")
     quiet.setLevel(logging.CRITICAL)
     client = inngest.Inngest(
@@ -84,7 +85,7 @@ def serving(
         functions=create(client),
         streaming=inngest.Streaming.DISABLE,
     )
-    left_open = client._http_client._http_client_sync  # by the SDK
+    left_open = client._http_client._http_client_sync  # the SDK leaves it open
     with closing(left_open), _served(handler):
         yield
 
@@ -149,7 +150,8 @@ def _functions(client: inngest.Inngest, ran: Ran) -> list[inngest.Function[Any]]
 def limited(
     client: inngest.Inngest, fn_id: str, event: str, *, only: str | None = None, **limits: Any
 ) -> inngest.Function[Any]:
-    """It fails where its name says so, and takes two seconds where others are to come meanwhile."""
+    """Make a function that fails if its name says so, and takes two seconds if others are to come
+    meanwhile."""
 
     @client.create_function(
         fn_id=fn_id,

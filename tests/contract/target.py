@@ -1,4 +1,4 @@
-"""A server under contract, whichever it is: the embedded one or a live one."""
+"""A server under contract: the embedded one or a live one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import httpx
 EVENT_KEY = "contract-event-key"
 SIGNING_KEY = "signkey-test-0123456789abcdef"
 
-# Each process of pytest-xdist serves functions of its own to the one live server, by events of
-# their own: one that ends takes its functions away, while others go on.
+# Each pytest-xdist process serves its own functions, with its own events, to the one live server:
+# a process that ends removes its functions, while others go on.
 OWN = f"contract{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 # The functions that every server under contract serves, by the events that start them.
 COMPLETES = f"{OWN}/completes"  # returns {"echo": <the event's data>}
 FAILS = f"{OWN}/fails"  # raises ValueError("there is no such repository")
-HOLDS = f"{OWN}/holds"  # goes on until it is cancelled
+HOLDS = f"{OWN}/holds"  # runs until it is cancelled
 STARTS_TWO = f"{OWN}/starts.two"  # two functions, which return "first" and "second"
 UNHEARD = "contract/unheard"  # no function
 
@@ -42,7 +42,7 @@ class Target:
         return await self.client.post(f"/e/{EVENT_KEY}", headers=headers, **content)
 
     async def send(self, *events: Json, seed: str | None = None) -> list[str]:
-        """The internal ids of `events`, which must all be taken."""
+        """Send `events`, which must all be accepted; return their internal ids."""
         response = await self.post(list(events), seed)
         assert response.status_code == 200, response.text
         ids: list[str] = response.json()["ids"]
@@ -50,7 +50,7 @@ class Target:
         return ids
 
     async def get(self, path: str, **query: str) -> Json:
-        """The `data` of an answer, past the server's cache."""
+        """Return the `data` of an answer, bypassing the server's cache."""
         response = await self.client.get(path, params=query | {"fresh": str(next(self._fresh))})
         assert response.status_code == 200, response.text
         answer = response.json()
@@ -62,7 +62,7 @@ class Target:
         return found
 
     async def one_run(self, internal_id: str, is_there: Callable[[Json], bool]) -> Json:
-        """The event's only run, once `is_there` holds of it."""
+        """Return the event's only run, once `is_there` is true for it."""
 
         async def look() -> Json:
             return next(filter(is_there, await self.runs(internal_id)), None)
@@ -72,15 +72,16 @@ class Target:
         return run
 
     async def ended(self, internal_id: str) -> Json:
-        """The event's only run, once it has its end. Of a live server, with the status that an
-        answer about the run has: that of an answer about the event may stay behind for good."""
+        """Return the event's only run, once it has ended. The status of a live server's run comes
+        from its answer about the run: the one about the event may stay outdated forever."""
         run = await self.one_run(internal_id, lambda run: run["ended_at"] is not None)
         if self.live:
             run["status"] = (await self.get(f"/v1/runs/{run['run_id']}"))["status"]
         return run
 
     async def going_on(self, internal_id: str) -> Json:
-        """The event's only run, once it runs; a live server may go on telling that it waits."""
+        """Return the event's only run, once it is running; a live server may keep showing that it
+        waits."""
 
         def runs(run: Json) -> bool:
             return run["status"] in (("Running", "Scheduled") if self.live else ("Running",))
@@ -88,7 +89,7 @@ class Target:
         return await self.one_run(internal_id, runs)
 
     async def stored(self, internal_id: str) -> Json:
-        """The event; a live server stores it a moment after it has answered."""
+        """Return the event; a live server stores it a moment after its answer."""
 
         async def look() -> Json:
             return (await self.client.get(f"/v1/events/{internal_id}")).json().get("data")
@@ -97,7 +98,7 @@ class Target:
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
-    """What `look` finds, asked until it finds something."""
+    """Call `look` until it finds something, and return that."""
     with anyio.fail_after(20):
         while (found := await look()) is None:  # noqa: ASYNC110 - the other side is HTTP
             await anyio.sleep(0.01)
@@ -105,5 +106,5 @@ async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
 
 
 def unique(name: str = "event") -> str:
-    """An idempotency key that no other test, or earlier run of the suite, has used."""
+    """Return an idempotency key that no other test, and no earlier run of the suite, has used."""
     return f"{name}-{uuid.uuid4()}"

@@ -1,4 +1,4 @@
-"""What a live server's limits, and the jobs of others, do to a run."""
+"""How a live server's limits, and the jobs of others, affect a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUEUED, ENOUGH = f"{OWN}/queued", f"{OWN}/others.enough"
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[str]:
-    """The server, with an app of this module's own."""
+    """The server, with an app for this module."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import inngest
@@ -59,7 +59,7 @@ def app() -> Iterator[str]:
             concurrency=[inngest.Concurrency(limit=1)],
         )
         async def queued(ctx: inngest.Context) -> None:
-            await asyncio.sleep(3)  # steps alone are limited, and a sleep of the engine's is none
+            await asyncio.sleep(3)  # the limit counts steps, which the engine's sleeps are not
 
         ours = limited(client, "ours", OURS)
         return [limited(client, "throttled", THROTTLED, throttle=throttle), ours, others, queued]
@@ -93,7 +93,7 @@ def test_a_throttle_is_reported_with_both_figures_and_waited_for(
 def test_the_time_of_a_job_that_queued_behind_others_counts_from_its_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: str
 ) -> None:
-    """This server tells of each job when it was queued, and never when it has started."""
+    """This server tells when each job was queued, and never when it started."""
     monkeypatch.setenv("INNGEST_DEV", app)
     summary, _ = run(tmp_path, QUEUED, 5, ", timeout: 9s")
     assert summary["totals"]["completed"] == 5
@@ -101,7 +101,7 @@ def test_the_time_of_a_job_that_queued_behind_others_counts_from_its_start(
 
 
 class Between:
-    """Hands requests on to the server, and counts the runs that its lists have told."""
+    """Forwards requests to the server, and counts the runs in its lists."""
 
     def __init__(self, server: str) -> None:
         self.server = server
@@ -124,8 +124,7 @@ def test_a_thousand_jobs_of_others_cost_nothing(
     app: str,
     record_property: Any,
 ) -> None:
-    """They go on all the while; what is listed is of the functions that listen, and so are the
-    requests."""
+    """They keep running; only the functions that listen are listed, and cost requests."""
     between = Between(app)
     events = [{"name": OTHERS, "data": {"of": unique()}} for _ in range(1_000)]
     taken = httpx.post(f"{app}/e/key", json=events, timeout=60).json()["ids"]

@@ -1,4 +1,4 @@
-"""``/v2/apps`` and their functions, by which it is known who listens."""
+"""``/v2/apps`` and their functions, which tell who listens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def all_of(target: Target, path: str, **query: Any) -> list[Any]:
-    """All pages."""
+    """Return all pages."""
     found: list[Any] = []
     while True:
         response = await target.client.get(path, params=query)
@@ -46,7 +46,7 @@ async def test_pages_of_one_come_to_the_same(target: Target) -> None:
         return [(one["app"]["id"], one["id"]) for one in found]
 
     async def look() -> list[tuple[str, str]] | None:
-        """Asked again where an app has come to a live server in between."""
+        """Ask again if an app joined a live server in between."""
         whole = named(await functions(target))
         return whole if named(await functions(target, limit=1)) == whole else None
 

@@ -1,5 +1,5 @@
-"""What a server of the tests' own is needed for: it is stopped in the middle of a run, or told to
-pause a function."""
+"""Tests that need a server of their own: it is stopped in the middle of a run, or pauses a
+function."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[OwnServer]:
 
 @pytest.fixture
 def ran(server: OwnServer) -> Iterator[Counter[str]]:
-    """The items that the server's function has been at, and how often."""
+    """How often the server's function has run, by item."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import inngest
@@ -67,8 +67,8 @@ def ran(server: OwnServer) -> Iterator[Counter[str]]:
 def test_a_server_that_restarts_in_the_middle_of_a_run_is_waited_for_and_what_it_lost_is_named(
     tmp_path: Path, server: OwnServer, ran: Counter[str], backfill: Callable[..., Any]
 ) -> None:
-    """It forgets events that it had taken and had not looked at, and of some jobs that they ended.
-    Each verdict is what became of the event, nothing is doubled, and `retry` makes good what was
+    """It forgets events that it had accepted but not processed, and that some jobs have ended.
+    Each outcome is what became of the event, nothing is doubled, and `retry` makes good what was
     lost."""
     sync = "operations: [{use: sync, wait: completed, timeout: 40s}]\n"
     body = repos(60) + sync + "batch_size: 3\ndelay: 400ms\nqueue_timeout: 30s\n"
@@ -111,8 +111,8 @@ def test_a_server_that_restarts_in_the_middle_of_a_run_is_waited_for_and_what_it
 def test_jobs_of_a_function_that_is_paused_have_not_started_and_time_out_by_that_name(
     tmp_path: Path, server: OwnServer, ran: Counter[str], backfill: Callable[..., Any]
 ) -> None:
-    """This server pauses a function in its queue alone, and tells nobody: that a function
-    `isPaused`, as the hosted service tells, is tested with servers of ours."""
+    """This server pauses a function only in its queue, and does not tell: `isPaused`, which the
+    hosted service tells, is tested with our own servers."""
     server.pause("backfill-own-sync")
     body = repos(3) + SYNC + "queue_timeout: 8s\non_failure: continue\n"
     plan = write_plan(tmp_path, body, catalog=CATALOG)

@@ -1,4 +1,4 @@
-"""``/v2/runs``, by which many jobs are followed: the embedded server's as a live one's."""
+"""``/v2/runs``, with which many jobs are followed: the embedded server's is like a live one's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def listed(target: Target, since: str, **query: Any) -> list[Any]:
-    """All pages, oldest first."""
+    """Return all pages, oldest first."""
     asked = {"from": since, "timeField": "queuedAt", "order": "asc", **query}
     found: list[Any] = []
     while True:
@@ -31,7 +31,7 @@ async def now(target: Target) -> str:
 
 
 async def of(target: Target, since: str, id_: str, **query: Any) -> Any:
-    """The only run that names the event; a live server shows it a moment late."""
+    """Return the only run of the event; a live server shows it a moment late."""
 
     async def look() -> Any:
         runs = await listed(target, since, **query)
@@ -44,7 +44,7 @@ async def test_a_run_that_has_completed_names_its_event_and_its_end(target: Targ
     since = await now(target)
     id_ = (await target.send({"name": COMPLETES, "data": {"n": 1}}))[0]
     run = await of(target, since, id_, status="COMPLETED")
-    ended = run.get("endedAt") if target.live else run["endedAt"]  # a live one may not tell it
+    ended = run.get("endedAt") if target.live else run["endedAt"]  # a live server may omit it
     assert (ended or run["queuedAt"]) >= run["queuedAt"] >= since[:19]
     assert run["function"]["id"]
     assert "output" not in run
@@ -71,7 +71,7 @@ async def test_pages_hold_every_run(target: Target) -> None:
     ids = await target.send(*({"name": COMPLETES, "data": {"n": n}} for n in range(25)))
 
     async def look() -> Any:
-        # Among those that have completed, a live server may leave some out for good.
+        # A live server may omit some completed runs forever.
         status = {} if target.live else {"status": "COMPLETED"}
         runs = await listed(target, since, limit=10, **status)
         found = {event for run in runs for event in run["trigger"]["eventIds"]}

@@ -63,7 +63,7 @@ def test_two_states_share_a_server(
 def test_two_that_serve_one_state_with_different_plans_keep_their_schedules(
     tmp_path: Path, backfill: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each plan is due every minute, and is started and driven by the one that has it."""
+    """Each plan is due every minute, and the worker that has it starts and drives it."""
     monkeypatch.setenv("INNGEST_DEV", LIVE_URL)
     monkeypatch.setenv("BACKFILL_STATE", f"sqlite:///{tmp_path / 'state.db'}")
 
@@ -72,7 +72,7 @@ def test_two_that_serve_one_state_with_different_plans_keep_their_schedules(
         return {run["run_id"]: run["plan"] for run in found if run["status"] == "completed"}
 
     def slugs() -> list[str]:
-        """Of the functions of this state's apps."""
+        """Return the slugs of the functions of this state's apps."""
         with Store(f"sqlite:///{tmp_path / 'state.db'}") as store:
             ours = f"{app_of(store.identity)}-"
         query = {"query": "{functions{slug}}"}

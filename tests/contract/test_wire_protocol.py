@@ -1,5 +1,5 @@
-"""What a sender and a follower rely on, held against the embedded server and, where
-BACKFILL_TEST_INNGEST_URL names one, against a live Inngest dev server."""
+"""What sender and follower rely on, checked against the embedded server and, if
+BACKFILL_TEST_INNGEST_URL names one, a live Inngest dev server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.contract.target import (
 
 pytestmark = pytest.mark.anyio
 
-NO_ULID = "0" * 26  # well-formed, and nobody's
+NO_ULID = "0" * 26  # well-formed, but unknown
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 
 
@@ -132,7 +132,7 @@ class TestTakingEvents:
         status, _, body = answer(await target.post([{"name": UNHEARD}] * 5_001))
         assert (status, body["status"]) == (400, 400)
         assert body["error"] == "Cannot have more than 5000 events in a batch"
-        # A live server may lose the race for the last one.
+        # A live server may lose the race for the last event.
         assert len(body["ids"]) in ((4_999, 5_000) if target.live else (5_000,))
         await target.stored(body["ids"][4_998])
 
@@ -165,7 +165,7 @@ class TestInternalIds:
     IDS = ("01JQDAE4RQF8MBCR55T5AK4KXS", "01JQDAE4RQF8MBCR55T5AK4KXT")
 
     async def test_a_seed_decides_the_internal_ids(self, target: Target) -> None:
-        """The clock part is the seed's; the last four bytes count up from the seed's, plus one."""
+        """The time is the seed's; the last four bytes count up from the seed's, plus one."""
         ids = await target.send({"name": UNHEARD}, {"name": UNHEARD}, seed=self.SEED)
         assert tuple(ids) == self.IDS
 
@@ -195,7 +195,8 @@ class TestInternalIds:
     async def test_the_same_body_under_the_same_seed_takes_effect_once(
         self, target: Target
     ) -> None:
-        """The resend after a lost answer: the same ids and one run, with an `id` or without."""
+        """The request is repeated after a lost answer: the same ids and one run, with or without an
+        `id`."""
         entropy = base64.b64encode(secrets.token_bytes(10)).decode()
         seed = f"{int(time.time() * 1000)},{entropy}"
         events = [{"name": COMPLETES}, {"name": COMPLETES, "id": unique()}]
@@ -221,7 +222,7 @@ class TestIdempotency:
         assert await target.runs(second) == []
 
     async def test_the_same_id_starts_another_function(self, target: Target) -> None:
-        """The claim is the function's, not the event name's: operations belong into the id."""
+        """Ids are claimed per function, not per event name: so an id must contain the operation."""
         id_ = unique()
         (first,) = await target.send({"name": COMPLETES, "id": id_})
         (second,) = await target.send({"name": FAILS, "id": id_})
@@ -256,7 +257,7 @@ class TestRuns:
         run = await target.ended(internal_id)
         assert run["status"] == "Failed"
         assert sorted(run["output"]) == ["code", "message", "name", "stack"]
-        assert run["output"]["code"] == "unknown"  # an error outside of any step
+        assert run["output"]["code"] == "unknown"  # an error outside any step
         assert run["output"]["name"] == "ValueError"
         assert run["output"]["message"] == "there is no such repository"
         assert run["output"]["stack"].startswith("Traceback (most recent call last):\n")

@@ -46,14 +46,14 @@ operations:
 
 
 class Workers:
-    """`serve` processes of one state, each at a port of its own."""
+    """`serve` processes of one state, each on its own port."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder, self.stack = folder, stack
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, *options: str, port: int = 0) -> None:
-        """One more; the server has been told of it."""
+        """Start one more, and wait until it has registered."""
         port = port or free_port()
         log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("a"))
         command = [*COMMAND, "serve", "--port", str(port), *options]
@@ -64,7 +64,7 @@ class Workers:
         until(lambda: _is_ready(port))
 
     def restart(self) -> None:
-        """Without options, each at its port."""
+        """Restart each on its port, without options."""
         for port, process in list(self.processes.items()):
             process.terminate()
             process.wait()
@@ -79,13 +79,14 @@ def _is_ready(port: int) -> bool:
 
 
 class Front:
-    """The workers' one address: the server's calls go to them in turn, and to one that lives."""
+    """The one address of the workers: forwards the server's calls in turn, to those that are
+    alive."""
 
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
-        self.busy: int | None = None  # the port of the worker that is called just now
+        self.busy: int | None = None  # the port of the worker that is called now
         self.calls: Counter[int] = Counter()
-        self.steps = 0  # that the function has carried out, the engine's sleeps apart
+        self.steps = 0  # the function's steps, without the engine's sleeps
 
     async def answer(self, request: Request) -> Response:
         headers = _passed_on(request.headers)
@@ -110,7 +111,7 @@ class Front:
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """All but those of one connection, or of one form of the body."""
+    """All headers but those of one connection, or of one form of the body."""
     own = ("host", "connection", "content-length", "content-encoding", "transfer-encoding")
     return {name: value for name, value in headers.items() if name not in own}
 
@@ -140,7 +141,7 @@ def test_the_engine_waits_and_the_run_completes(
     events = json.loads(backfill("events", run_id, "--format", "json").out)["events"]
     sent = sorted(datetime.fromisoformat(event["sent_at"]) for event in events)
     assert all(later - earlier >= timedelta(seconds=4) for earlier, later in pairwise(sent))
-    # A server that is slow to call leaves nothing to wait for.
+    # If the server calls late, there is nothing left to wait for.
     assert backfill("logs", run_id).out.count("waiting 4s between batches") in (1, 2)
 
 
@@ -151,11 +152,11 @@ def test_hundreds_of_events_by_two_workers_of_which_one_is_killed_half_way(
     backfill: Callable[..., Any],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Every event starts one job, and the function takes a step a batch, a few a stage, and one for
-    each look at jobs that are long in coming. How long it takes is the server's affair, which
-    executes 4 to 40 jobs a second by what else its machine does: that they stop coming is the
-    failure. A dev server forgets what its SQLite, in a cache that all of it shares, could not write
-    at once; so many it carries on two busy cores."""
+    """Every event starts one job, and the function takes one step per batch, a few per stage, and
+    one for each poll of jobs that take long. The duration is up to the server, which executes 4 to
+    40 jobs a second depending on its machine's load: a failure is if jobs stop coming. A dev server
+    forgets what its SQLite, whose cache is shared, could not write at once; it can handle this many
+    on two busy cores."""
     items = depth(250, 5_000)
     size = max(50, items // 25)
     body = repos(items) + "operations: [{use: echo, wait: completed}, again]\n"
@@ -188,13 +189,13 @@ def test_hundreds_of_events_by_two_workers_of_which_one_is_killed_half_way(
     record_property(name, figures)
     assert (lost, doubled) == (0, 0)
     assert all(front.calls.values()), "both have carried it"
-    waited = took - batches * 3.1  # for jobs of the two stages, at most
+    waited = took - batches * 3.1  # for the jobs of both stages, at most
     assert front.steps <= batches + 2 * (3 + _looks(waited / 2))
 
 
 def _looks(seconds: float) -> int:
-    """The steps that only look at jobs, for so long after their sending: what has been waited for
-    is looked at again after a quarter of that time, and a wait of 3 s is none of a step's own."""
+    """Return how many steps only poll jobs, until so long after the sending: the next poll comes
+    after a quarter of the time waited so far, and a wait of 3 s needs no step of its own."""
     looks, at = 0, 4 * 3.0
     while at < seconds:
         looks, at = looks + 1, at + min(at / 4, PATIENCE)
@@ -202,7 +203,7 @@ def _looks(seconds: float) -> int:
 
 
 def while_coming(jobs: Callable[[], list[tuple[str, str]]], done: Callable[[], bool]) -> None:
-    """Wait until it is done, for as long as there are more jobs every two minutes."""
+    """Wait until it is done, as long as there are more jobs every two minutes."""
     before, since = 0, time.monotonic()
     while not done():
         if (now := len(jobs())) > before:
@@ -212,5 +213,5 @@ def while_coming(jobs: Callable[[], list[tuple[str, str]]], done: Callable[[], b
 
 
 def _starting_with(jobs: set[tuple[str, str]], run_id: str) -> Callable[[], list[tuple[str, str]]]:
-    """The jobs of this run so far; the server adds to them meanwhile."""
+    """Return the jobs of this run so far; the server adds to them meanwhile."""
     return lambda: [one for one in list(jobs) if one[0].startswith(run_id)]

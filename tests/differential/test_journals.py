@@ -28,7 +28,7 @@ class _Clock:
 
 
 def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
-    """A run's life by a seed; what is read after each step."""
+    """Live a run's life by a seed; return what is read after each step."""
     random, read = Random(seed), list[Any]()  # noqa: S311
     journal = start_journal(store, plan)
     journal.drive()
@@ -86,7 +86,7 @@ def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
         read.append((journal.next_position(), journal.unanswered(), journal.failures()))
     journal.end("incomplete", "enough")
     record = store.find("RUN1")
-    # Since when it is silent is told by the clock of the server that has the lease.
+    # How long it is silent depends on the clock of the server with the lease.
     read += [
         replace(store.view(record), silent=None),
         list(store.events(record)),
@@ -102,7 +102,7 @@ def _rows(store: Store, table: str) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """SQLite has no booleans, and PostgreSQL gives bytes by another type."""
+    """SQLite has no booleans, and PostgreSQL returns bytes as another type."""
     if isinstance(value, bool):
         return int(value)
     return bytes(value) if isinstance(value, memoryview) else value

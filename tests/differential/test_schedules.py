@@ -1,7 +1,7 @@
-"""Schedules against a table that the engine's own parser has made (robfig/cron 3.0.1, by
-`ParseStandard`): expression, zone, moment, and the next six firings, or null where it refuses.
+"""Schedules, compared with a table made by the engine's own parser (robfig/cron 3.0.1,
+`ParseStandard`): expression, zone, moment, and the next six firings, or null if it refuses.
 
-In zones whose laws stay as they are: what this machine knows may be newer than the table.
+The zones have stable laws, since this machine's data may be newer than the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verdict of a schema is the same by jsonschema-rs, which is fast, and by jsonschema."""
+"""jsonschema-rs, which is fast, and jsonschema give the same verdict on a schema."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_moment(value: object) -> bool:
 
 
 def _places(found: Any) -> list[tuple[Any, Any]]:
-    """Every container in a document, and each key of it."""
+    """Return every container of a document, with each of its keys."""
     if not isinstance(found, dict | list):
         return []
     keys = list(found) if isinstance(found, dict) else list(range(len(found)))

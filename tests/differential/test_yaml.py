@@ -23,7 +23,7 @@ OURS = sorted(
     for path in ROOT.rglob("*.y*ml")
     if not set(path.parts) & {".venv", "build", "node_modules"}
 )
-# Scraps that are easily read otherwise than they look.
+# Scraps that are easily misread.
 _WORDS = ["null", "yes", "1.5", "1e3", "0x1", "2024-01-01", "1:30", "*a", "é", "''", "...", "---"]
 _MARKS = ["\n  ", "\n- ", ": ", " #", "|-\n  ", ">\n  ", "&a ", "<<: ", "\n---\n"]
 SCRAPS = st.sampled_from([*"abn01~-:?#&*!|>%@,[]{}\"' \n", *_WORDS, *_MARKS])
@@ -37,7 +37,7 @@ def _strict(raw: bytes) -> Any:
 
 
 def _same(ours: Any, other: Any) -> bool:
-    """YAML 1.1, PyYAML's, has no `1e3`: to it that is a text."""
+    """YAML 1.1, and so PyYAML, reads `1e3` as text."""
     if isinstance(ours, dict) and isinstance(other, dict):
         return list(ours) == list(other) and all(_same(ours[key], other[key]) for key in ours)
     if isinstance(ours, list) and isinstance(other, list):
@@ -50,12 +50,12 @@ def _same(ours: Any, other: Any) -> bool:
 def _agree(raw: bytes) -> bool:
     value = _strict(raw)
     if not isinstance(value, dict | list):
-        return False  # no file of ours; libyaml ends a block scalar that is all at a `#`
+        return False  # not ours; libyaml ends a block scalar that is the whole text at a `#`
     for read in (yaml.safe_load, ruamel.yaml.YAML(typ="safe", pure=True).load):
         try:
             other = read(raw)
         except (yaml.YAMLError, ruamel.yaml.error.YAMLError):
-            continue  # a tab between tokens, say: one that reads nothing reads nothing else
+            continue  # a tab between tokens, say: a reader that refuses reads nothing else
         assert _same(value, other), (value, other)
     return True
 

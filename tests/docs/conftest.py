@@ -23,7 +23,7 @@ __all__ = ["application", "backfill"]
 
 
 def _embed(event: Any) -> Any:
-    """As the application's: with `forceRegenerate` also what has an embedding already."""
+    """Do what the application does: with `forceRegenerate`, also redo existing embeddings."""
     if event["data"]["forceRegenerate"]:
         with psycopg.connect(os.environ["WORKER_DATABASE_URL"]) as db:
             db.execute(
@@ -48,7 +48,7 @@ _FILE = re.compile(r"(?<![\w./*-])\w[\w/-]*\.yaml\b")
 
 
 def _nothing(_: Any) -> None:
-    """The job of an event whose work is no part of the page."""
+    """The job of an event whose work does not matter to the page."""
 
 
 class _Flaky:
@@ -74,7 +74,7 @@ def _served_events(page: list[Fence]) -> dict[str, Any]:
 def sandbox(
     request: pytest.FixtureRequest, warm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Sandbox]:
-    """With a server behind `--target cloud`, and a database where the page asks for one."""
+    """A sandbox with a server for `--target cloud`, and a database if the page needs one."""
     page = fences(request.param)
     env = {"SANDBOX_WARM": warm}
     text = "".join(fence.text for fence in page)

@@ -1,4 +1,4 @@
-"""The pages of the documentation, as a reader goes through them: fences, in order."""
+"""The pages of the documentation as a reader follows them: fences, in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fence:
     """`title`: the file that the reader is told to write.
 
     A comment `<!-- sandbox: command -->` is a fence of the language `meanwhile`: what happens in
-    the reader's world and not at his keyboard, such as a database that has a password of its own.
+    the reader's world, but not in their terminal, such as setting a database's password.
     """
 
     language: str
@@ -60,7 +60,7 @@ def fences(page: Path) -> list[Fence]:
 
 
 def _steps(text: str) -> Iterator[str]:
-    """What a workflow's steps run; of a whole workflow `test_workflows.py` runs them."""
+    """Generate the commands of a workflow's steps; `test_workflows.py` runs whole workflows."""
     value: Any = yaml.safe_load(text)
     for step in value if isinstance(value, list) else []:
         if "run" in step:

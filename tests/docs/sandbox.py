@@ -1,4 +1,4 @@
-"""Where the commands of a page are run: a reader's machine, as far as they can tell."""
+"""Where the commands of a page run: it looks like a reader's machine to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.docs.pages import ROOT, Fence
 from tests.ports import free_port
 from tests.warm import CLIENT
 
-# What cannot run here: its first word, and why. It succeeds, and does nothing.
+# Commands that cannot run here, by their first word, and why. They succeed, and do nothing.
 CANNOT_RUN = {
     "pip": "reaches a package index; the package is installed here already",
     "uv": "reaches a package index; the package is installed here already",
@@ -30,13 +30,13 @@ CANNOT_RUN = {
     "pytest": "would run this test in itself",
     "inngest-worker": "registers with Inngest's own server, which is not there",
 }
-# Plans that pages name and a reader is assumed to have.
+# Plans that pages name and that a reader is assumed to have.
 ASSUMED = dict.fromkeys(
     ("plan.yaml", "old.yaml", "new.yaml", "plans/refresh.yaml"),
     "plans/refresh-after-schema-change.yaml",
 )
-PATIENCE = 180  # seconds for all of a page
-# What serves ends as by SIGTERM; what applies ends well, or as stopped in the middle of a run.
+PATIENCE = 180  # seconds for a whole page
+# Servers end as by SIGTERM; commands that apply end well, or stopped in the middle of a run.
 ENDED = {0, ERROR_STATUS[Incomplete], 128 + signal.SIGTERM}
 
 _COMMAND = """\
@@ -89,7 +89,7 @@ if [ $status != {status} ]; then echo "$status is not {status}" >&2; exit 1; fi\
 
 
 class Sandbox:
-    """A checkout with a remote, a home, and a PATH on which `backfill` is the one of this tree."""
+    """A checkout with a remote, a home, and a PATH with this tree's `backfill`."""
 
     def __init__(
         self, folder: Path, page: Sequence[Fence], url: str, env: Mapping[str, str]
@@ -100,7 +100,7 @@ class Sandbox:
         self._tools()
         self.port = free_port()
         if any("backfill dev" in fence.text for fence in page if fence.language == "sh"):
-            url = f"http://127.0.0.1:{self.port}"  # the page has a server of its own
+            url = f"http://127.0.0.1:{self.port}"  # the page starts its own server
         self.env = {
             **os.environ,
             **_identity(folder / "home"),
@@ -120,7 +120,7 @@ class Sandbox:
         }
 
     def copy(self, names: Sequence[str]) -> None:
-        """The plans of this repository that a page names; of a folder below `plans` all of it."""
+        """Copy the plans that a page names; of a folder below `plans`, all files."""
         plans = ROOT / "plans"
         for name in names:
             source, target = ROOT / ASSUMED.get(name, name), self.work / name
@@ -137,8 +137,8 @@ class Sandbox:
         )
 
     def follow(self) -> None:
-        """Run the page's commands as one session of a shell, with the files that it says to write;
-        assert that each ends as the page says, and what goes on behind it as SIGTERM ends it."""
+        """Run the page's commands in one shell session, with the files that it says to write;
+        assert that each ends as the page says, and that background commands end as by SIGTERM."""
         try:
             done = subprocess.run(
                 ["bash", "-eu", "-c", self._script()],
@@ -157,7 +157,7 @@ class Sandbox:
         assert set(ended.values()) <= ENDED, ended
 
     def _end(self) -> dict[str, int]:
-        """What each command has said and come to that goes on behind the page's back."""
+        """Return the output and exit status of each background command."""
         found = {}
         for place in sorted(self.folder.glob("behind.*")):
             if not (place / "status").exists():
@@ -199,7 +199,7 @@ class Sandbox:
             (tools / name).chmod(0o755)
 
 
-# A repository of plans that a page has on GitHub is the sandbox's own.
+# A repository of plans that a page has on GitHub is in the sandbox instead.
 _COMMIT = """\
 git config --global url."$SANDBOX/origin.git".insteadOf https://github.com/acme/plans
 git init -q -b main

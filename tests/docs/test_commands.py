@@ -1,6 +1,6 @@
 """Every command of the documentation is run, page by page, as a reader would run it.
 
-Those of `how-to/` are run by `test_how_tos.py`, so that two workers share the work.
+`test_how_tos.py` runs those of `how-to/`, so that two workers share the work.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_the_commands_of_a_page_do_as_it_says(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_command_escapes(page: Path) -> None:
-    """What stands in a fence that is not `sh` is not run."""
+    """Commands in a fence that is not `sh` would not be run."""
     escaped = [
         f"{name_of(page)}:{fence.line}: {line}"
         for fence in fences(page)
@@ -49,7 +49,7 @@ def test_no_command_escapes(page: Path) -> None:
 
 
 def _kind(fence: Fence) -> str | None:
-    """Of a whole file; a fence may also show a part of one."""
+    """Return the kind of a whole file; a fence may also show a part of one."""
     found = re.search(r"^kind: (\w+)", fence.text, re.MULTILINE)
     is_whole = fence.language == "yaml" and re.search("^apiVersion: ", fence.text, re.MULTILINE)
     return found[1] if found and is_whole else None
@@ -57,7 +57,7 @@ def _kind(fence: Fence) -> str | None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_whole_files_are_valid(page: Path, tmp_path: Path, backfill: Backfill) -> None:
-    """A catalog may come after operations of another one: its form is looked at here."""
+    """A catalog may follow operations of another one, so only its form is checked here."""
     shutil.copytree(ROOT / "plans", tmp_path / "plans")
     (tmp_path / "more-repos.csv").write_text("repo\nacme/website\n", "utf-8")
     plans = []

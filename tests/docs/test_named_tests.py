@@ -1,4 +1,4 @@
-"""What documents say of tests is there; every test of security holds a promise that is written."""
+"""Tests that documents name exist; every security test is named by a written promise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs of docs/python.md do as the page says, and README has the first of them."""
+"""The programs of docs/python.md do what the page says, and README has the first of them."""
 
 from __future__ import annotations
 
@@ -72,18 +72,18 @@ def test_importing_it_loads_nothing_else() -> None:
 
 
 class _Failure(Exception):
-    """Stands for Dagster's."""
+    """A stand-in for Dagster's."""
 
 
 def _same(*_: Any, **__: Any) -> Any:
-    """Stands for a decorator with arguments that runs what it is given."""
+    """A stand-in for a decorator with arguments, which returns the function as it is."""
     return lambda function: function
 
 
 @pytest.fixture
 def orchestrators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """What the page's programs define, with `plans/refresh.yaml` run on the embedded target; of
-    Airflow and Dagster only what the page uses."""
+    """Yield what the page's programs define, with `plans/refresh.yaml` run on the embedded target,
+    and stand-ins for what the page uses of Airflow and Dagster."""
     sdk = SimpleNamespace(dag=_same, task=_same)
     dagster = SimpleNamespace(
         asset=lambda function: function, MaterializeResult=SimpleNamespace, Failure=_Failure
@@ -99,13 +99,13 @@ def orchestrators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[d
             program = program.replace(f'"{target}"', '"embedded"')
         exec(program, names)  # noqa: S102 - it is ours
     yield names
-    names["session"].close()  # the notebook's
+    names["session"].close()  # defined in the page's notebook
 
 
 def test_an_airflow_task_a_dagster_asset_and_a_cell_run_a_plan(
     orchestrators: dict[str, Any],
 ) -> None:
-    """Each has run it once by now: the DAG as it was defined, the cell, and here the asset."""
+    """Each has run it once: the DAG when it was defined, the cell, and the asset here."""
     assert orchestrators["refreshed"]().metadata == {"completed": 5}
     session = orchestrators["session"]
     assert [line.record.status for line in session.runs()] == ["completed"] * 3
@@ -113,7 +113,7 @@ def test_an_airflow_task_a_dagster_asset_and_a_cell_run_a_plan(
 
 
 class _Dies(Recorder):
-    """An observer that takes its process with it as the first progress is reported."""
+    """An observer that ends its process when the first progress is reported."""
 
     def progress(self, progress: StageRecord) -> None:  # noqa: ARG002
         raise RuntimeError("the node is gone")
@@ -123,7 +123,7 @@ class _Dies(Recorder):
 def test_a_task_that_is_tried_again_goes_on_with_its_run(
     orchestrators: dict[str, Any], *, elsewhere: bool
 ) -> None:
-    """But not with one that somebody has begun on another target."""
+    """But not with a run that somebody began on another target."""
     with runner.Session() as session:
         plan = session.plan("plans/refresh.yaml", target="embedded")
         with pytest.raises(RuntimeError, match="the node is gone"):

@@ -1,4 +1,4 @@
-"""What README opens with is what the program does."""
+"""The pictures at the top of README show what the program does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOOK = ROOT / "docs/hooks/recording.py"
 
 @pytest.fixture(scope="module")
 def recording() -> Any:
-    """`python docs/hooks/recording.py` writes the pictures."""
+    """The module of `python docs/hooks/recording.py`, which makes the pictures."""
     spec = importlib.util.spec_from_file_location("recording", HOOK)
     assert spec is not None
     assert spec.loader is not None
@@ -37,14 +37,15 @@ def test_the_recorded_terminal_is_what_the_quickstart_prints(recording: Any) -> 
 def test_the_page_of_the_picture_is_labelled_as_a_page_is_now(
     recording: Any, tmp_path: Path
 ) -> None:
-    """Its figures are those of another run, and pixels are each browser's own."""
+    """Only labels are compared: the figures belong to another run, and pixels differ between
+    browsers."""
     page = recording.report(tmp_path, repos=20, pace=0.01)
     assert recording.labels(page) == (ROOT / "docs/images/run.txt").read_text("utf-8")
     assert "Failures" in recording.labels(page)
 
 
 def _words(svg: str) -> list[str]:
-    """Without what a version of the library may draw otherwise."""
+    """Return the words, without what another version of the library may draw differently."""
     matrix = svg.partition("</style>")[2]
     return html.unescape(re.sub("<[^>]*>", " ", matrix)).split()
 

@@ -1,4 +1,4 @@
-"""The documentation builds as a site, asks the network for nothing, and has every part in it."""
+"""The documentation builds as a site, makes no requests to the network, and is complete."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly: a link that leads nowhere is an error. A proxy that is not there
-    stands for the network."""
+    """Build the site strictly: a broken link is an error. A proxy that does not exist stands for
+    the network."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", ".mkdocs.yml", "-d"]
     done = subprocess.run(
@@ -61,7 +61,7 @@ def descriptions(node: object) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Its letters: without markup, and without blanks."""
+    """Return the text without markup and whitespace."""
     return re.sub(r"[\s`]+", "", unescape(re.sub(r"<[^>]+>", "", text)))
 
 

@@ -1,4 +1,4 @@
-"""The messages that the troubleshooting page explains are those that the program says."""
+"""The messages that the troubleshooting page explains are the program's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAID = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
 
 @pytest.fixture(scope="session")
 def texts() -> str:
-    """Every text of the program, with `…` where a value goes."""
+    """Return every text of the program, with `…` for values."""
     files = [*ROOT.glob("runner/**/*.py")]
     return "\n".join(text for file in files for text in _texts(ast.parse(file.read_text("utf-8"))))
 

@@ -20,8 +20,8 @@ Kill = Callable[..., int]
 
 @pytest.fixture
 def killed(start: Start) -> Kill:
-    """What `backfill ARGUMENTS` ends with that is killed at a point, as in ``request 3``: the third
-    time that it comes there."""
+    """Run `backfill ARGUMENTS`, kill it at a point, such as ``request 3`` (the third time that it
+    gets there), and return its exit status."""
 
     def run(point: str, when: str, *arguments: object) -> int:
         name, number = point.split()
@@ -37,7 +37,7 @@ Finish = Callable[[Path, str], dict[str, Any]]
 
 @pytest.fixture
 def finish(backfill: Backfill) -> Finish:
-    """Resume; where the process died before there was a run, run."""
+    """Resume the run; if the process died before there was a run, start one."""
 
     def run(plan: Path, url: str) -> dict[str, Any]:
         options = ("--format", "json")

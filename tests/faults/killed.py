@@ -1,6 +1,6 @@
 """`backfill` in a process that is killed at a named point, before or after its Nth passage.
 
-SIGKILL, so that nothing is flushed, closed or said: what a power switch would do.
+SIGKILL flushes, closes and prints nothing, like a power failure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POINTS: dict[str, tuple[type[Any], str]] = {
     "check-record": (JournalWriter, "keep_check"),
     "answer-record": (JournalWriter, "remember"),
 }
-OF_DRAINS = ("round-record", "check-record", "answer-record")  # plain runs do not pass them
+OF_DRAINS = ("round-record", "check-record", "answer-record")  # plain runs never get there
 
 
 def _die() -> None:
@@ -65,6 +65,6 @@ def _deadly(method: Callable[..., Any], when: str, left: int) -> Callable[..., A
 
 
 def killed_at(point: str, when: str, number: str) -> None:
-    """This process, from now on."""
+    """Have this process killed at that point."""
     owner, name = POINTS[point]
     setattr(owner, name, _deadly(getattr(owner, name), when, int(number)))

@@ -1,4 +1,4 @@
-"""Random schedules of faults, and runs that are resumed until they have come through them."""
+"""Random schedules of faults, and runs that are resumed until they have got through them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support import (
 
 
 def _too_large(_server: StandIn, request: httpx.Request) -> httpx.Response | None:
-    """A single event that is too large would be rejected for good, and rightly so."""
+    """A 413 for a single event would be final, and rightly so."""
     return httpx.Response(413) if len(json.loads(request.content)) > 1 else None
 
 
@@ -51,11 +51,11 @@ _WRITES = ("begin_chunk", "accept", "settle", "record", "withdraw")
 
 
 class Crash(Exception):
-    """Stands for the process dying."""
+    """The process dies."""
 
 
 class Mortal:
-    """A journal whose process dies before or after one of its writes, now and then."""
+    """A journal whose process sometimes dies before or after a write."""
 
     def __init__(self, journal: Any, random: Random, chance: float) -> None:
         self._journal, self._random, self._chance = journal, random, chance
@@ -78,7 +78,7 @@ class Mortal:
 
 
 def attempt(server: StandIn, plan: ExecutionPlan, journal: Any, seed: int) -> Ending | None:
-    """One process's part of a run; None where it ended with an error, or died."""
+    """Drive a run in one process; return None if that ended with an error, or died."""
 
     async def main() -> Ending:
         async with connect(server, journal, seed=seed) as context:
@@ -99,7 +99,7 @@ def come_through(
     deadly: float,
     run_id: str = "RUN1",
 ) -> tuple[StandIn, int]:
-    """Carry a run on until it has come to its end; the server, and how many processes it took."""
+    """Drive a run to its end; return the server, and how many processes it took."""
     server = StandIn()
     let_go(store)
     journal = start_journal(store, plan, run_id)
@@ -115,7 +115,7 @@ def come_through(
 
 
 def lost_and_doubled(server: StandIn, plan: ExecutionPlan, run_id: str = "RUN1") -> tuple[int, int]:
-    """By what took effect: each event of the plan ought to have, once."""
+    """Count by what took effect: each event of the plan should have done so once."""
     wanted = Counter(f"{run_id}:{event.operation}:{event.item}" for event in plan.planned())
     found = Counter(server.effects)
     return (wanted - found).total(), (found - wanted).total()

@@ -58,7 +58,8 @@ def test_so_does_every_event_of_operations_that_share_a_stage(
 def _effects(
     folder: Path, operations: str, at: tuple[str, str], killed: Kill, finish: Finish
 ) -> Counter[str]:
-    """How often each event took effect, by its id, in a run that was killed there and resumed."""
+    """Return how often each event, by its id, took effect in a run that was killed there and
+    resumed."""
     effects: list[str] = []
 
     def handler(event: Mapping[str, Any]) -> None:

@@ -64,7 +64,8 @@ def test_every_round_is_sent_once_and_the_goal_is_reached(
     point: str,
     when: str,
 ) -> None:
-    """Four rounds of two repositories, and the figure of before is that of the run's start."""
+    """There are four rounds of two repositories, and the figures from before are those of the run's
+    start."""
     database, seen = tmp_path / "app.db", Counter[str]()
 
     def handler(event: Mapping[str, Any]) -> None:
@@ -108,7 +109,7 @@ def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_kille
     point: str,
     when: str,
 ) -> None:
-    """Three rounds, in each of which a repository has two events; one of each fails on the way."""
+    """There are three rounds of two events per repository; one event of each fails."""
     database, seen, failed = tmp_path / "app.db", Counter[str](), Counter[str]()
     one_at_a_time = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""A retry killed at any named point, and resumed: of an item's events each takes effect once."""
+"""A retry killed at any named point, and resumed: each of an item's events takes effect once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KILLS = [
 def test_nothing_is_lost_and_nothing_doubled_by_a_retry_that_is_killed(
     backfill: Backfill, killed: Kill, tmp_path: Path, point: str, when: str
 ) -> None:
-    """Of each item's two events one has failed, and of one item both."""
+    """Each item has two events, of which one failed; of one item, both failed."""
     good, seen, lock = Counter[str](), Counter[str](), threading.Lock()
     failing = {"o/r0": 2, "o/r1": 1, "o/r2": 1}
 

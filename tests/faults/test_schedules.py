@@ -12,7 +12,7 @@ from tests.depth import depth
 from tests.faults.schedules import come_through, lost_and_doubled
 from tests.support import make_plan, new_store, repos
 
-PARTS = 4  # of the schedules: tests of their own, so that all cores are at work
+PARTS = 4  # the schedules are split over so many tests, to keep all cores busy
 SCHEDULES = depth(104, 1_000) // PARTS
 SOAKED = depth(1_000, 10_000)
 

@@ -1,5 +1,5 @@
-"""Send, crash, resume, cancel and retry in any order: what took effect is always explained. And the
-same of drains: rounds until a backlog is gone."""
+"""Send, crash, resume, cancel and retry in any order: what took effect is always explained. The
+same for drains: rounds until a backlog is empty."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _FATES = st.sampled_from(["completed", "completed", "failed", "cancelled", "no_j
 
 
 class Runs(RuleBasedStateMachine):
-    """A run whose items come twice, and retries of any run of its family, some events at a time.
+    """A run whose items occur twice, and retries of any run of its family, some events at a time.
 
-    What an item needs is two jobs that complete, whichever events have started them: it must never
-    have more, and where nothing is open any more, the family's figures must say how many it has.
+    An item needs two completed jobs, whichever events started them: it must never have more, and
+    once nothing is open, the family's figures must say how many it has.
     """
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class Runs(RuleBasedStateMachine):
         self.store, self.server = new_store(self.folder), StandIn(fate=self.fate)
         self.fates: dict[str, str] = {}
         self.coming: list[str] = []
-        self.ended: dict[str, str] = {}  # run: status
+        self.ended: dict[str, str] = {}  # the status of each run
         self.open: str | None = None
-        self.processes = count(1)  # no two of them make the same ids
+        self.processes = count(1)  # two processes never make the same ids
 
     def fate(self, event: dict[str, Any]) -> str:
-        """Decided once: a request that is made again meets the same."""
+        """Decide once: a repeated request gets the same outcome."""
         return self.fates.setdefault(event["id"], self.coming.pop() if self.coming else "completed")
 
     @precondition(lambda self: not self.open and not self.ended)
@@ -105,7 +105,7 @@ class Runs(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def cancel(self) -> None:
-        """As an operator does where no process is left."""
+        """Cancel as an operator does when no process is left."""
         assert self.open
         plan = self.store.plan_of(self.store.find(self.open))
         journal = reopen(self.store, plan, self.open)
@@ -142,7 +142,7 @@ class Runs(RuleBasedStateMachine):
     @rule()
     def everything_that_failed_is_there_to_retry_until_it_is_good(self) -> None:
         if "cancelled" in self.ended.values():
-            return  # what was not sent then is given up for good
+            return  # what was not sent by then is given up for good
         found = self.store.retriable(self.store.find("RUN1"), _KINDS, ())
         assert len(found) == _ALL - self.good().total()
 
@@ -165,7 +165,7 @@ class Runs(RuleBasedStateMachine):
         assert [run.done for run in ledger] == [good == _ALL]
 
     def good(self) -> Counter[str]:
-        """Jobs that completed, by item."""
+        """Count the completed jobs by item."""
         done = (id_ for id_ in self.server.effects if self.fates[id_] == "completed")
         return Counter(id_.split(":")[2].partition("#")[0] for id_ in done)
 
@@ -177,7 +177,7 @@ TestRuns = Runs.TestCase
 TestRuns.settings = settings(max_examples=depth(15, 100), stateful_step_count=25, deadline=None)
 
 
-_BACKLOG = 7  # jobs that must complete
+_BACKLOG = 7  # the number of jobs that must complete
 DRAIN = """\
   drain:
     event: app/sync
@@ -188,8 +188,8 @@ DRAIN = """\
 
 
 class Drains(RuleBasedStateMachine):
-    """A drain whose jobs end in any way, whose process dies anywhere, and which is cancelled, or
-    given more rounds: it is done where its backlog is, and every event has one outcome."""
+    """A drain whose jobs end in any way, whose process dies anywhere, and which is cancelled or
+    given more rounds: it is done when its backlog is, and every event has one outcome."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class Drains(RuleBasedStateMachine):
         self.fates: dict[str, str] = {}
         self.coming: list[str] = []
         self.ending: str | None = None
-        self.more = 0  # rounds that it was given
+        self.more = 0  # how many more rounds it was given
         self.processes = count(1)
         let_go(self.store)
         start_journal(self.store, self.plan, "RUN1")
@@ -237,7 +237,7 @@ class Drains(RuleBasedStateMachine):
             random.choice(FAULTS) if random.random() < faulty else None for _ in range(30)
         ]
         plan = self.store.plan_of(self.store.find("RUN1"))
-        if self.ending == "limit":  # as `resume --max-rounds` has it
+        if self.ending == "limit":  # as `resume --max-rounds` does
             self.more += 6
         (stage,) = plan.stages
         assert stage.until

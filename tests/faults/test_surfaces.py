@@ -1,5 +1,5 @@
-"""After a kill, a resume and a retry, on a server and on the embedded target: what each command
-says of a run are the figures of its events."""
+"""After a kill, a resume and a retry, on a server and on the embedded target: each command gives
+the figures of the run's events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whatever bytes come to a door: they give a value, or an error of ours, and never a crash."""
+"""Whatever bytes arrive at an entrance: they give a value, or an error of ours, and never a
+crash."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ GOLDEN = sorted((ROOT / "tests/forms/golden").glob("*.json"))
 
 
 def _mutated(raw: bytes, random: Random) -> bytes:
-    """Some bytes of it others, left out, or come twice."""
+    """Replace, remove or repeat some of the bytes."""
     for _ in range(random.randint(1, 6)):
         start = random.randint(0, len(raw))
         end = min(len(raw), start + random.choice([0, 1, 1, 8, 64]))
@@ -89,7 +90,7 @@ def _facts(raw: bytes, _folder: Path) -> None:
 
 
 def _answers(raw: bytes, _folder: Path) -> None:
-    """Of a server: to each request that a run makes."""
+    """Give these bytes as the server's answer to each request of a run."""
     status = 200 if raw[:1] in b"{[" else 100 + (raw[0] if raw else 0) % 500
 
     async def ask() -> None:
@@ -139,7 +140,7 @@ DOORS: dict[str, tuple[Callable[[bytes, Path], None], list[bytes]]] = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_no_bytes_at_a_door_are_a_crash(door: str) -> None:
-    """Nor do any take longer, or more memory, than a stranger's file may."""
+    """Nor may any take more time or memory than a stranger's file may."""
     read, examples = DOORS[door]
     for seed in range(INPUTS):
         random = Random(seed)  # noqa: S311
@@ -161,7 +162,7 @@ def test_no_bytes_at_a_door_are_a_crash(door: str) -> None:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """The bounds of tests/security, of what is done in this process."""
+    """Apply the limits of tests/security to what is done in this process."""
 
     def late(*_: object) -> None:
         raise AssertionError(f"it takes more than {SECONDS} s of the processor")
@@ -170,7 +171,7 @@ def bounded() -> Iterator[None]:
         signal.signal(signal.SIGPROF, late),
         resource.getrlimit(resource.RLIMIT_AS),
     )
-    statm = Path("/proc/self/statm")  # where there is none, the time alone is bounded
+    statm = Path("/proc/self/statm")  # if there is none, only the time is limited
     if statm.exists():
         now = int(statm.read_text("ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, hard))
@@ -213,7 +214,7 @@ def test_no_values_of_a_database_are_a_crash(rows: list[tuple[Any, Any]]) -> Non
 
 
 def _storable(row: tuple[Any, Any]) -> tuple[Any, ...]:
-    """Text that SQLite can be given."""
+    """Make text that SQLite accepts."""
     return tuple(
         value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
         for value in row

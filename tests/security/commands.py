@@ -1,4 +1,4 @@
-"""Commands with limits: a hostile file may cost them a few seconds and no more than 1 GiB."""
+"""Commands with limits: a hostile file may cost them a few seconds and at most 1 GiB."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.warm import Forked
 
-SECONDS = 5  # of the processor; a busy machine may take longer by the clock
-PATIENCE = 60  # by the clock: what waits for an odd file waits for ever
+SECONDS = 5  # of CPU time; a busy machine may take longer
+PATIENCE = 60  # seconds of real time: a command that waits for an odd file would wait forever
 MEMORY = 1 << 30
 SECRET = "s3cret-of-somebody-else"  # noqa: S105 - what must not be printed
 CATALOG = """\
@@ -39,8 +39,8 @@ def run(
     limits: Mapping[str, int] | None = None,
     stdin: bytes | None = None,
 ) -> Done:
-    """`backfill ARGUMENTS` in the folder. Raises where it takes longer than it may; more memory
-    than it may have is a crash, and that is never its answer."""
+    """Run `backfill ARGUMENTS` in the folder. Raises if it takes too long; running out of memory is
+    a crash, which is never a valid answer."""
     bounds = {"RLIMIT_AS": MEMORY, "RLIMIT_CPU": SECONDS, **(limits or {})}
     given = {**os.environ, "SANDBOX_LIMITS": json.dumps(bounds), "ANY": SECRET, **(env or {})}
     process = Forked(warm, *arguments, env=given, folder=folder, stdin=stdin)
@@ -53,7 +53,7 @@ def run(
 
 
 def repository(folder: Path) -> Path:
-    """A plan of ordinary shape in a repository; the plan's path."""
+    """Write an ordinary plan in a repository; return its path."""
     plans = folder / "repository" / "plans"
     plans.mkdir(parents=True)
     (folder / "repository" / ".git").mkdir()

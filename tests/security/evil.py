@@ -1,4 +1,4 @@
-"""What a stranger's repository may hold: programs, and every key of git's that makes one run."""
+"""What a stranger's repository may contain: programs, and every key of git that makes one run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ KEYS = (
     "uploadpack.packObjectsHook",
     "web.browser",
 )
-# Every other key that leads git elsewhere.
+# Every other key that directs git elsewhere.
 LEADING = {
     "core.attributesFile": "{evil}.attributes",
     "core.bare": "true",
@@ -78,7 +78,7 @@ LEADING = {
 
 
 class Evil:
-    """A program that leaves a mark, and ways to have it run."""
+    """A program that leaves a mark, and ways to get it run."""
 
     def __init__(self, folder: Path) -> None:
         self.program, self.mark = folder / "evil", folder / "mark"
@@ -104,7 +104,7 @@ class Evil:
         return template.format(evil=self.program, hooks=self.hooks)
 
     def plant(self, config: Path, keys: Sequence[str]) -> None:
-        """At the end, so that they go over what is there."""
+        """Append the keys, so that they override what is there."""
         with config.open("a", encoding="utf-8") as file:
             for key in keys:
                 section, _, name = key.format(evil=self.program).rpartition(".")

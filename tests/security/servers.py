@@ -1,4 +1,4 @@
-"""A server on loopback that answers with whatever bytes it is told, for as long as it is told."""
+"""A server on loopback that answers with the given bytes, for as long as it is told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = Callable[[socket.socket, bytes], None]
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Its origin. `answer` is handed each connection with the head of its request."""
+    """Yield the server's origin. `answer` gets each connection, with the head of its request."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         over = threading.Event()
 
@@ -45,7 +45,7 @@ def read_head(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in read:
         part = connection.recv(65536)
         read += part
-        if not part or not read[:1].isalpha():  # it is no HTTP: a server answers that at once
+        if not part or not read[:1].isalpha():  # not HTTP: a server answers that at once
             break
     head, _, body = read.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
@@ -82,7 +82,7 @@ def flood(head: bytes, part: bytes) -> Answer:
 
 
 def zeros(mebibytes: int) -> bytes:
-    """So many of them, as gzip: a thousandth."""
+    """Return so many MiB of zeros, as gzip: a thousandth of the size."""
     return gzip.compress(bytes(mebibytes * 1024 * 1024), 1)
 
 

@@ -1,4 +1,4 @@
-"""What can be no path, no text or no state is refused in words, wherever it is given."""
+"""What cannot be a path, a text or a state is refused with a message, wherever it is given."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("name", some(PROGRAMS, 2))
 def test_a_state_of_a_checkout_runs_nothing(warm: str, tmp_path: Path, name: str) -> None:
-    """Whoever can commit plans can commit `.backfill/state.db`."""
+    """Whoever can commit plans can also commit `.backfill/state.db`."""
     folder = repository(tmp_path).parent
-    assert run(warm, folder, "run", PLAN_FILE, "--yes").status == 1  # nobody listens
+    assert run(warm, folder, "run", PLAN_FILE, "--yes").status == 1  # nothing listens
     assert run(warm, folder, "runs").status == 0
     state = folder / ".backfill" / "state.db"
     with closing(sqlite3.connect(state)) as connection:

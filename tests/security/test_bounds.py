@@ -1,8 +1,4 @@
-"""What a plan or catalog of a stranger can contain ends as a problem at its place, within bounds.
-
-Each file of `hostile/` is a case: its first lines say what is told, and at which line. Beside it
-stands one of the same shape and of ordinary size, which passes.
-"""
+"""Anything in a stranger's plan or catalog ends as a problem at its place, within bounds."""
 
 from __future__ import annotations
 
@@ -70,7 +66,7 @@ def sized(folder: Path, **parts: str) -> Path:
 
 MANY = "[" + ", ".join(["'{{ vars.x }}'"] * 400) + "]"
 LIMITS: dict[str, tuple[Callable[[int], dict[str, str]], int, int, str, int]] = {
-    # what is written, a size that passes, one that does not, the words, and the line
+    # the input, a size that passes, one that does not, the message, and its line
     "repository": (lambda n: {"repo": "acme/" + "x" * n}, 190, 2_000_000, "200 characters", 6),
     "event's name": (lambda n: {"event": "e" * n}, 256, 257, "is not an event name", 4),
     "constant": (lambda n: {"value": "y" * n}, 300_000, 3_200_000, "more than 3,145,728", 8),

@@ -1,8 +1,4 @@
-"""What a stranger's data file may cost is bounded, whatever its kind and its shape.
-
-Each case is written in two sizes: the ordinary one passes, and the other is a problem at its place,
-in the time and memory of any hostile file.
-"""
+"""The cost of a stranger's data file is bounded, whatever its kind and shape."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ class Case(NamedTuple):
     large: int
     words: str
     line: int | None
-    entries: int = 1  # how often the plan names it; the ordinary case: once
+    entries: int = 1  # how often the plan names it; normally once
 
 
 KNOWN, UNKNOWN = '"sync"', '"syncc"'

@@ -1,7 +1,5 @@
-"""The worker's door: nobody but the engine starts or changes anything, and nobody learns anything.
-
-The stand-in server of the tests of registration records what is registered, and by which key.
-"""
+"""The worker's door: only the engine can start or change anything, and nobody else learns
+anything."""
 
 from __future__ import annotations
 
@@ -74,7 +72,7 @@ class Site:
         return self.client.request(method, url, params=query, content=content, headers=headers)
 
     def body(self, method: str) -> bytes:
-        """As the engine's, whose keys are in no order and whose numbers are as they come."""
+        """Write the body as the engine does: its keys in no order, its numbers in any form."""
         if method == "PUT":
             return json.dumps({"url": f"http://{EVIL}/api/inngest"}).encode()
         data = {"run": next(self.bodies), "b": 1.50e3, "a": "\u20ac"}
@@ -124,7 +122,7 @@ TAKEN: dict[str, Signed] = {
 def new_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
     for name in ("INNGEST_DEV", "INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("INNGEST_ENABLE_UNAUTHED_SYNC", "1")  # the SDK would take it
+    monkeypatch.setenv("INNGEST_ENABLE_UNAUTHED_SYNC", "1")  # the SDK would accept it
     with ExitStack() as stack:
 
         def make(*, url: str | None = OURS, door: Door = ANY, **env: str) -> Site:
@@ -166,7 +164,7 @@ def test_what_the_engine_signed_is_taken_once(keyed: Site, method: str, name: st
     content = b"" if method == "GET" else keyed.body(method)
     given = TAKEN[name](content)
     assert given is not None
-    for other in METHODS:  # as a stranger who has read it along would send it, wherever to
+    for other in METHODS:  # as a stranger who has intercepted it would send it, to any route
         for status in ((200, 206), (401,)) if other == method else ():
             answer = keyed.send(method, content, {"x-inngest-signature": given})
             assert answer.status_code in status
@@ -187,7 +185,7 @@ def test_without_a_signature_nobody_finds_out_which_functions_there_are(
 
 
 def test_the_address_that_is_registered_is_our_own_however_the_engine_asks(keyed: Site) -> None:
-    """Its header for a server that wants the functions in the answer itself, too."""
+    """Even with the header of a server that wants the functions in the answer itself."""
     asked = keyed.ask("PUT", signature, EVIL, **{"x-inngest-sync-kind": "in_band"})
     assert asked.status_code == 200
     assert asked.json()["url"] == f"{OURS}/api/inngest"
@@ -215,7 +213,7 @@ def test_at_a_dev_server_an_unsigned_put_registers_our_own_address_again(
     new_site: Callable[..., Site], host: str
 ) -> None:
     site = new_site(INNGEST_DEV="1", door=NAMED)
-    for _ in range(5):  # a flood of them is no flood of registrations
+    for _ in range(5):  # a flood of these does not become a flood of registrations
         answer = site.ask("PUT", REFUSED["unsigned"], host, **{"x-forwarded-host": EVIL})
         assert answer.status_code == 200, answer.text
     assert site.server.urls == [f"{OURS}/api/inngest"]

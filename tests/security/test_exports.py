@@ -1,4 +1,4 @@
-"""Exports and logs: what others have written begins no formula, no command, and moves no cursor."""
+"""Exports and logs: what others wrote starts no formula and no command, and moves no cursor."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_line_for_a_terminal_moves_nothing_and_commands_nobody(value: str) -> 
 
 
 def written(value: str, form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command prints as JSON where a stranger has written `value` into all of it."""
+    """Return what a command prints as JSON if a stranger wrote `value` everywhere."""
     job = Job("J", value, value, ended=True, url=value)
     event = EventRecord(
         0, 1, value, 1, value, value, None, None, None, None, "failed", value, (job,)

@@ -1,4 +1,4 @@
-"""git in a checkout that is a stranger's: nothing of it runs, and its true change is reported."""
+"""git in a stranger's checkout: nothing in it runs, and its true change is reported."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_control_git_itself_runs_what_is_planted(git: Git, evil: Evil, key: str)
 
 
 def bare(git: Git, evil: Evil, folder: str = "plans") -> None:
-    """The folder as a stranger's pull request may have it: also what git takes for a repository."""
+    """Make the folder, as a stranger's pull request might, look like a repository to git."""
     made = git.folder.parent / "bare"
     subprocess.run(["git", "init", "--quiet", "--bare", made], check=True)
     shutil.copytree(made, git.folder / folder, dirs_exist_ok=True)
@@ -180,7 +180,7 @@ def test_a_plan_or_a_data_file_within_another_repository_is_refused_by_name(
 def test_what_changes_in_another_repository_is_no_part_of_a_revision_and_refused_by_name(
     git: Git, backfill: Backfill, revisions: str, path: str
 ) -> None:
-    """It was told as a plan that has not changed, or as a file that is not there."""
+    """It used to count as a plan that has not changed, or as a file that does not exist."""
     inner = Git.init(git.folder / "plans" / "inner")
     inner.write("rows.csv", "repo\no/a\n")
     inner.commit()
@@ -223,7 +223,7 @@ def test_a_partial_clone_fetches_nothing_whatever_its_remote_is(
 
 @pytest.mark.parametrize("what", ["replace", "grafts"])
 def test_history_is_what_was_committed(git: Git, backfill: Backfill, what: str) -> None:
-    """Not what the repository's own substitutes say it was."""
+    """Not what the repository's own replacements say it was."""
     git.commit()
     head, main = git("rev-parse", "HEAD"), git("rev-parse", "main")
     if what == "replace":
@@ -298,7 +298,8 @@ def test_what_git_advises_reaches_the_user_whole(
 def test_a_file_that_git_lfs_keeps_is_changed_where_its_content_is(
     git: Git, backfill: Backfill
 ) -> None:
-    """git has a pointer to it, the work tree the file itself, and a filter would tell."""
+    """git has a pointer to it, the working tree has the file, and only a filter would see the
+    change."""
     from hashlib import sha256
 
     def pointer(raw: bytes) -> str:
@@ -325,7 +326,7 @@ def test_a_file_that_git_lfs_keeps_is_changed_where_its_content_is(
 
 
 def spoil(random: Random, git: Git, evil: Evil) -> None:
-    """A few odd things in the folder of plans and in what git keeps."""
+    """Put a few odd things into the folder of plans and into git's own."""
     plans = git.folder / "plans"
 
     def link(name: str, to: str) -> None:
@@ -367,7 +368,7 @@ def spoil(random: Random, git: Git, evil: Evil) -> None:
         try:
             spoiled()
         except (OSError, subprocess.CalledProcessError):
-            continue  # an earlier one is in its way
+            continue  # an earlier one is in the way
 
 
 @pytest.mark.parametrize(
@@ -391,7 +392,7 @@ def test_a_pipe_in_the_place_of_a_file_of_gits_own_is_refused_at_once(
     assert (done.status, f"{place} is no regular file" in done.err) == (2, True)
 
 
-NAMING = (  # a file for git to read
+NAMING = (  # keys that name a file for git to read
     *("include.path", "includeIf.gitdir:/**.path", "includeIf.onbranch:**.path"),
     *("core.attributesFile", "core.excludesFile", "core.hooksPath", "mailmap.file"),
     *("commit.template", "blame.ignoreRevsFile", "gpg.ssh.allowedSignersFile", "fsck.skipList"),
@@ -402,8 +403,8 @@ NAMING = (  # a file for git to read
 def test_a_pipe_that_a_configuration_names_holds_up_nothing_for_long(
     git: Git, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, key: str, within: bool
 ) -> None:
-    """`within`: the configuration includes a file that names it."""
-    if key != "include.path" or within:  # it is waited for in earnest once
+    """`within`: the configuration includes a file that has the key."""
+    if key != "include.path" or within:  # only one case waits the full time
         monkeypatch.setattr("runner.adapters.git._LOOK", 0.5)
     pipe, included = git.folder.parent / "pipe", git.folder.parent / "included"
     os.mkfifo(pipe)
@@ -415,7 +416,7 @@ def test_a_pipe_that_a_configuration_names_holds_up_nothing_for_long(
     began = time.monotonic()
     done = backfill("diff", "--changed-since", "main", "plans/", "--format", "json")
     assert time.monotonic() - began < 5
-    if done.status == 0:  # git had no need of it
+    if done.status == 0:  # git did not need the file
         assert {one["path"]: one["fate"] for one in json.loads(done.out)["plans"]} == TRUE_CHANGE
     else:
         assert done.status == 2
@@ -430,7 +431,7 @@ def test_fuzz_whatever_a_git_folder_holds_ends_in_words_and_runs_nothing(
 ) -> None:
     random = Random(seed)  # noqa: S311 - tests repeat
     spoil(random, git, evil)
-    arguments = COMMANDS[seed % (len(COMMANDS) - 1)]  # `apply` is held by the tests above
+    arguments = COMMANDS[seed % (len(COMMANDS) - 1)]  # `apply` has its own tests above
     began = time.process_time()
     done = backfill(*arguments)
     assert time.process_time() - began < 5
@@ -442,7 +443,7 @@ def test_fuzz_whatever_a_git_folder_holds_ends_in_words_and_runs_nothing(
 
 
 def test_one_module_runs_git() -> None:
-    """Every start of a program in the package, but for those of guards and of our own Python."""
+    """Check every start of a program in the package, except for guards and our own Python."""
     starts = {}
     for file in sorted((ROOT / "runner").rglob("*.py")):
         source = file.read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ Checked = Callable[[], Path]
 
 @pytest.fixture
 def checked_out(remote: Git, tmp_path: Path) -> Checked:
-    """Fetch the branch, and write its files: the folder that has them."""
+    """Fetch the branch and write its files; return their folder."""
     mirror = Mirror(tmp_path / "mirror", str(remote.folder), "main", os.environ)
 
     def look() -> Path:
@@ -162,7 +162,7 @@ def test_nothing_is_written_outside_the_folder_whatever_a_commit_holds(
     remote.commit()
     folder = checked_out()
     assert files(folder) == {"bin/guard", "plans/one.yaml", "within"}
-    for name in ("within", "plans"):  # a link where a folder will be, and a file through it
+    for name in ("within", "plans"):  # a link in place of a folder, and a file behind it
         (remote.folder / name).rename(remote.folder / f"{name}-was")
     (remote.folder / "plans").symlink_to("bin")
     remote.write("within/one.yaml", "x")
@@ -189,7 +189,7 @@ def test_a_name_that_no_checkout_may_hold_is_not_written(
     commit = remote("commit-tree", tree, "-m", "hostile")
     remote("update-ref", "refs/heads/main", commit)
     before = files(tmp_path)
-    with suppress(UsageError):  # git itself may not have it
+    with suppress(UsageError):  # git itself may refuse it
         assert files(checked_out()) == {"ok"}
     hostile = {path for path in files(tmp_path) - before if path.endswith("hooks")}
     assert not hostile

@@ -1,4 +1,5 @@
-"""Answers that would fill memory or never end: refused in bounded time and memory, in a child."""
+"""Answers that would fill the memory or never end: refused in bounded time and memory, in a
+child."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from runner.errors import TargetDown, TargetError
 from runner.model import Query, QueryRefused
 from tests.depth import some
 
-_GIB = 1 << 20  # in KiB, as the kernel counts
+_GIB = 1 << 20  # in KiB, the kernel's unit
 _CHILD = """
 import json, sys, time
 from runner.adapters.database import bounds
@@ -42,7 +43,7 @@ print(json.dumps([said, time.monotonic() - began, most]))
 _COUNT = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
 LARGE, LATE = "its answer is larger than 32 MiB", "it has no answer within 1 s"
 
-# Each hostile question beside one of the same shape and ordinary size, and what that gives.
+# Each hostile query beside one of the same form and ordinary size, and the answer to that.
 POSTGRESQL = [
     ("SELECT repeat('x', {}) AS x FROM generate_series(1, 60)", 20_000_000, LARGE, 300_000),
     ("SELECT repeat('x', {}) AS x", 100_000_000, LARGE, 20_000_000),
@@ -101,7 +102,7 @@ def test_the_same_of_an_ordinary_size_is_answered(
 ) -> None:
     of_sqlite = any(sql == other[0] for other in SQLITE)
     url = "sqlite://" if of_sqlite else request.getfixturevalue("database_url")
-    if usual == 9:  # the second part of it is what is large
+    if usual == 9:  # the large part is the second one
         sql = sql.replace("15000000", "9")
     found = SqlDatabase(parse_url(url, "URL")).ask(Query(sql.format(usual)), {})
     assert found.columns == ("x",)
@@ -118,7 +119,7 @@ def test_an_extension_is_refused_and_nothing_is_attached(tmp_path: Path) -> None
 
 @contextmanager
 def server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that says what `talk` says to its one client, and then nothing."""
+    """Run a server that says what `talk` says to its one client, and then nothing."""
     over = threading.Event()
 
     def serve() -> None:

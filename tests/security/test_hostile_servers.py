@@ -1,4 +1,5 @@
-"""What a hostile server may answer: each ends in time, in memory, in words, and is not believed."""
+"""What a hostile server may answer: each ends within time and memory, with a message, and is not
+believed."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from runner.model import Patience, Query, QueryRefused, Selection
 from tests.depth import some
 from tests.security.servers import Answer, drip, flood, json_answer, serving, whole, zeros
 
-SECONDS = 0.5  # of an exchange; 30 otherwise
+SECONDS = 0.5  # for an exchange; normally 30
 EVENT = "01M8755KXN2SFHTDHPPGWYMSMP"
 JOB = "01M8755KXN2SFHTDHPPGWYMSMQ"
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -288,7 +289,7 @@ def test_large_answers_stay_within_a_gibibyte(
 
 
 def _random_answer(random: Random) -> Answer:
-    """Fine answers of the several APIs, with something replaced, cut, doubled or wrapped."""
+    """Valid answers of the APIs, with something replaced, cut, doubled or wrapped."""
     values: list[object] = [
         None, True, -1, 10**30, 1e308, "", "x" * 300, "\0", EVENT, [], {}, [EVENT], {"error": []},
     ]  # fmt: skip

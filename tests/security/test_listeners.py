@@ -1,6 +1,6 @@
-"""Every listener of ours, whatever it serves, is bounded in memory and in time.
+"""Every listener of ours, whatever it serves, is bounded in memory and time.
 
-What is measured is measured in a process of its own: its peak, as the system has counted it.
+Each is measured in a process of its own: its peak, as counted by the system.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from tests.support import SIGNING_KEY
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
-SECONDS = 0.3  # of the door in tests of time
+SECONDS = 0.3  # the door's limit in tests of time
 MOST_MEMORY = 300 * MIB
 
 
 @dataclass
 class Listener:
-    """A command of ours that listens, and where it takes a body."""
+    """A command that listens, and where it accepts a body."""
 
     command: tuple[str, ...]
     path: str
-    taken: int  # the largest body that its door lets in
-    refused: int  # the status of such a body, let in, that says nothing useful
+    taken: int  # the largest body that its door accepts
+    refused: int  # the status for such a body, with useless content
     env: tuple[tuple[str, str], ...] = ()
     any_host: bool = False
 
@@ -65,7 +65,8 @@ class Process:
     process: subprocess.Popen[str]
 
     def end(self) -> int:
-        """The most memory that it has had, in bytes: what wait4 says begins with its parent's."""
+        """Stop the process; return its peak memory in bytes. (wait4's figure would start at its
+        parent's.)"""
         lines = Path(f"/proc/{self.process.pid}/status").read_text("utf-8").splitlines()
         most = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
         self.process.terminate()
@@ -116,7 +117,7 @@ def test_a_huge_body_takes_neither_memory_nor_time_declared_or_not(
         began = time.monotonic()
         method = "PUT" if name.startswith("serve") else "POST"
         for size in (listener.taken + 1, 1200 * MIB):
-            with socket.create_connection(one.host, 10) as raw:  # refused before it is sent
+            with socket.create_connection(one.host, 10) as raw:  # refused before the body is sent
                 head = f"{method} {listener.path} HTTP/1.1\r\nhost: localhost\r\n"
                 raw.sendall(f"{head}content-length: {size}\r\n\r\n".encode())
                 assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -124,7 +125,7 @@ def test_a_huge_body_takes_neither_memory_nor_time_declared_or_not(
             answer = client.request(method, listener.path, content=_chunks(1200 * MIB))
             assert answer.status_code == 413
         except httpx.TransportError:
-            pass  # it has hung up before all was sent, and the answer was lost with that
+            pass  # it hung up before all was sent, and so the answer was lost
         for host in ("evil.example.com", "localhost.evil.example.com:80", ""):
             answer = client.request("GET", listener.path, headers={"host": host})
             assert (answer.status_code == 421) != listener.any_host, host
@@ -136,7 +137,7 @@ def test_a_huge_body_takes_neither_memory_nor_time_declared_or_not(
 
 
 def test_forged_requests_as_large_as_may_be_take_bounded_memory(tmp_path: Path) -> None:
-    """At once: the signature is of the body's canonical form, so that has to be made first."""
+    """All at once: the signature covers the body's canonical form, which has to be made first."""
     listener = LISTENERS["serve"]
     units = (b"0,", b'{"":{"":0}},', b"[[]],", b'"' + b"x" * 30 + b'",')
     statuses: list[int] = []
@@ -164,7 +165,7 @@ def test_forged_requests_as_large_as_may_be_take_bounded_memory(tmp_path: Path) 
 
 
 def _app(over: threading.Event | None = None) -> Starlette:
-    """`over` is set when an answer of ``/endless`` is at its end."""
+    """`over` is set when an answer of ``/endless`` ends."""
 
     class Endless(StreamingResponse):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +185,7 @@ def _app(over: threading.Event | None = None) -> Starlette:
 
 
 HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\n"
-SLOW: dict[str, tuple[bytes, bytes]] = {  # what is sent at first, and again and again
+SLOW: dict[str, tuple[bytes, bytes]] = {  # what is sent first, and then repeatedly
     "nothing at all": (b"", b""),
     "a request line": (b"G", b"E"),
     "headers": (HEAD, b"a: b\r\n"),

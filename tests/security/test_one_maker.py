@@ -1,4 +1,4 @@
-"""HTTP clients are made in one place, where proxies, certificates and deadlines are read."""
+"""HTTP clients are made in one place, which reads proxies, certificates and deadlines."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MAKERS = {
 
 
 def _makes(source: str) -> set[str]:
-    """The makers that a module names, by `httpx.Client` or `from httpx import Client`."""
+    """Return the makers that a module uses, by `httpx.Client` or `from httpx import Client`."""
     found: set[str] = set()
     if not any(module in source for module in MAKERS):
-        return found  # without a look at each of its words
+        return found  # without parsing it
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             names = MAKERS.get(node.module or "", set())

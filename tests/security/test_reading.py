@@ -1,4 +1,4 @@
-"""Odd files in a checkout, and behind options: none is waited for, read to its end, or shown."""
+"""Odd files in a checkout, and named by options: none is waited for, read to its end, or shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\n
 
 
 def _secret(path: Path) -> Path:
-    """A file beside the repository, which nobody of the repository's may read."""
+    """Write a file beside the repository, which nothing in the repository may read."""
     outside = path.parents[2] / "outside"
     outside.mkdir(exist_ok=True)
     for name in (path.name, "secret"):
@@ -30,7 +30,7 @@ def _secret(path: Path) -> Path:
 
 
 def _linked_folder(path: Path) -> None:
-    """Under another name, since a folder is not a file's: see `LINKED`."""
+    """Replace the folder of the file by a link that leads out of the repository."""
     _secret(path)
     path.unlink(missing_ok=True)
     path.parent.rename(path.parent.with_name("moved"))
@@ -40,7 +40,7 @@ def _linked_folder(path: Path) -> None:
 def _socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         here = Path.cwd()
-        os.chdir(path.parent)  # an address is short
+        os.chdir(path.parent)  # a socket's address must be short
         try:
             listening.bind(path.name)
         finally:
@@ -52,7 +52,7 @@ def _sparse(path: Path) -> None:
         file.truncate(100 << 30)
 
 
-# What a stranger can put where a file is expected, and the words for it.
+# What a stranger can put where a file is expected, and the message for it.
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to a file outside": (lambda path: path.symlink_to(_secret(path)), "lies outside"),
     "link to passwd": (lambda path: path.symlink_to("/etc/passwd"), "lies outside"),
@@ -69,7 +69,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "sparse": (_sparse, "MiB"),
     "LFS pointer": (lambda path: path.write_text(LFS), "`git lfs pull`"),
 }
-# What an option names may lie anywhere; the rest it may be as little.
+# A file named by an option may be anywhere, but these are odd there too.
 ODD = {name: HOSTILE[name] for name in ("pipe", "socket", "folder", "sparse", "LFS pointer")}
 ODD["device"] = (lambda path: path.symlink_to("/dev/zero"), "not a file but a device")
 ODD["environment"] = (
@@ -118,10 +118,10 @@ def test_an_odd_file_is_refused_in_words(
     make, words = HOSTILE[name]
     replaced(plan.with_name(file), make)
     done = run(warm, plan.parents[1], *COMMANDS[command])
-    if (file, name) == ("plan.yaml", "folder"):  # a folder of plans, without one
+    if (file, name) == ("plan.yaml", "folder"):  # a folder with no plans in it
         assert done.status == 2, done
         return
-    too_large = (file, name) == ("plan.yaml", "sparse")  # a problem of the plan, with its rule
+    too_large = (file, name) == ("plan.yaml", "sparse")  # it is a problem of the plan, with a rule
     assert done.status == (3 if too_large else status), done
     assert words in done.err + done.out
     assert file in done.err + done.out
@@ -142,11 +142,12 @@ def test_no_command_reads_an_odd_plan(warm: str, tmp_path: Path, command: str, n
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"dev", "run --detach"}))
 def test_an_ordinary_plan_is_read_by_each_of_them(warm: str, tmp_path: Path, command: str) -> None:
-    """The control. `dev` would go on, and `run --detach` needs a server."""
+    """The control. Without `dev`, which would keep running, and `run --detach`, which needs a
+    server."""
     plan = repository(tmp_path)
     done = run(warm, plan.parents[1], *COMMANDS[command])
     assert "cannot be read" not in done.err
-    # Its event has no handler, it has no coverage, and what `doctor` finds is not the subject.
+    # Its event has no handler, it has no coverage, and the findings of `doctor` do not matter here.
     expected = {"run": 1, "apply": 1, "coverage": 2, "doctor": done.status}
     assert done.status == expected.get(command, 0), done
 
@@ -200,7 +201,7 @@ def test_what_an_option_names_is_a_bounded_file(
     make, words = ODD[name]
     make(given)
     done = run(warm, plan.parents[1], *_naming(option, given, plan))
-    if option == "saved plan" and name == "sparse":  # it is read as a plan file, and is none
+    if option == "saved plan" and name == "sparse":  # it is read as a plan file, which it is not
         assert done.status == 3
         return
     assert done.status == 2, done
@@ -210,7 +211,7 @@ def test_what_an_option_names_is_a_bounded_file(
 
 @pytest.mark.parametrize("option", [one for one in OPTIONS if one != "saved plan"])
 def test_what_an_option_names_may_lie_anywhere(warm: str, tmp_path: Path, option: str) -> None:
-    """The control: an ordinary file beside the repository, and one behind a link that leads out."""
+    """The control: an ordinary file beside the repository, and one behind a link out of it."""
     plan = repository(tmp_path)
     written = {
         "--collection repos=": "repo\nacme/y\n",
@@ -323,8 +324,8 @@ def test_handlers_outside_the_repository_are_not_imported(warm: str, tmp_path: P
     assert (done.status, "lies outside" in done.err) == (4, True), done
 
 
-# Not a user's: parts of our own package, the machine's boot id, git's trees and our mirror of one,
-# which have an opener of their own.
+# These are not a user's: parts of our package, the machine's boot id, git's trees and our mirror
+# of one, which have their own opener.
 OWN = {
     "runner/adapters/extras.py",
     "runner/adapters/git_files.py",
@@ -342,11 +343,11 @@ WRITES |= {"touch", "copyfile", "symlink_to", "hardlink_to"}
 
 
 def _calls(path: Path) -> set[str]:
-    """The names of `x.NAME(...)`, and `open(...)`; not where that is a method of ours."""
+    """Return the names of `x.NAME(...)`, and `open(...)`, except where that is a method of ours."""
     names = set[str]()
     source = path.read_text(encoding="utf-8")
     if not any(f"{name}(" in source for name in READS | WRITES):
-        return names  # without a look at each of its words
+        return names  # without parsing it
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
@@ -364,7 +365,7 @@ def test_a_digest_is_that_of_the_whole_file(tmp_path: Path, size: int) -> None:
     assert digest_of(file) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", sorted({*ODD} - {"LFS pointer"}))  # which has a digest as well
+@pytest.mark.parametrize("name", sorted({*ODD} - {"LFS pointer"}))  # which has a digest, too
 def test_an_odd_file_has_no_digest(tmp_path: Path, name: str) -> None:
     make, words = ODD[name]
     replaced(tmp_path / "file", make)

@@ -1,6 +1,6 @@
-"""A saved plan that was edited and given a new checksum is refused in words, within bounds.
+"""A saved plan that was edited and given a new checksum is refused with a message, within bounds.
 
-Its checksum shows that a file was damaged, not who made it: a pull request may bring one along.
+A checksum shows that a file was damaged, not who made it: a pull request can bring its own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def packed(text: bytes) -> list[str]:
 
 
 def bomb(piece: bytes) -> list[str]:
-    """3 GiB, and in a file of 3 MiB: what stands between two full flushes may be repeated."""
+    """3 GiB in a file of 3 MiB: the data between two full flushes can be repeated."""
     packing = zlib.compressobj()
     first, again = (packing.compress(piece) + packing.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     return [block(first + again * (3 << 10))]

@@ -1,4 +1,4 @@
-"""Every place where a template may stand: any fault of it is a problem there, and nothing else."""
+"""Every place where a template may be: any fault in it is a problem there, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USE = "catalog: catalog.yaml\nrepos: [acme/x]\noperations: [sync]\n"
 SYNC = "operations:\n  sync:\n    event: a/sync\n    for_each: repo\n"
 ROWS = "operations:\n  sync:\n    event: a/sync\n    for_each:\n      query: select 1\n"
 
-# By the function that compiles the template: a plan and a catalog in which it stands as HOLE.
+# By the function that compiles the template: a plan and a catalog with HOLE in its place.
 SITES: dict[str, list[tuple[str, str]]] = {
     "spec/catalog.py:_entry": [
         (USE, SYNC + "    payload:\n      x: HOLE\n"),
@@ -103,7 +103,7 @@ SITES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
 }
-# Where those functions are written; rules of a project are held by tests of the policy.
+# Where those functions are defined; tests of the policy cover a project's rules.
 INNER = {"spec/payload.py", "spec/templates.py", "spec/project.py"}
 
 FAULTS = {

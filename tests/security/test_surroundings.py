@@ -1,4 +1,5 @@
-"""Proxies, certificates and networks: what the environment says, and what is said of its faults."""
+"""Proxies, certificates and networks: what the environment sets, and how its faults are
+reported."""
 
 from __future__ import annotations
 
@@ -130,7 +131,7 @@ def test_a_proxy_is_asked_and_what_it_refuses_is_told() -> None:
 
 
 def test_certificates_are_read_only_where_tls_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That takes longer than all else that a client does before its first request."""
+    """Reading them takes longer than all else that a client does before its first request."""
     read = []
 
     def certificates(*named: str | None) -> ssl.SSLContext:
@@ -154,13 +155,13 @@ def test_https_asked_of_a_server_without_it_is_told_and_not_tried_again() -> Non
         exchange(origin.replace("http:", "https:"), {})
     assert "http?" in str(error.value.hint)
     del error
-    with warnings.catch_warnings():  # of a handshake that failed, httpcore leaves the transport
+    with warnings.catch_warnings():  # after a failed handshake httpcore leaves the transport open
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
 def _caused(error: Exception, cause: BaseException) -> Exception:
-    """As it comes: wrapped by the backend, by httpcore and by httpx."""
+    """Wrap the cause as the backend, httpcore and httpx do."""
     middle = OSError("All connection attempts failed")
     middle.__cause__ = cause
     error.__context__ = middle

@@ -1,4 +1,4 @@
-"""What a command writes is there whole, or as it was; nothing that it reads is written over."""
+"""What a command writes is complete, or as it was before; it never overwrites what it reads."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_what_does_not_fit_is_not_added_in_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "full", "left"),
     [
-        (["run", "plan.yaml"], 1, 1),  # as it ends: its event has no handler
+        (["run", "plan.yaml"], 1, 1),  # this is its normal end: the event has no handler
         (["run", "plan.yaml", "--format", "json"], 1, 1),
         (["validate", "nowhere.yaml"], 2, 2),
         (["validate", "plan.yaml", "--format", "json"], 2, 141),
@@ -245,7 +245,7 @@ def test_closed_streams_are_not_the_next_file_that_is_opened(tmp_path: Path) -> 
     plan = repository(tmp_path)
     command = f"exec {sys.executable} -m runner run plan.yaml <&- >&- 2>&-"
     done = subprocess.run(["sh", "-c", command], cwd=plan.parent, timeout=60, check=False)
-    assert done.returncode == 1  # as the run ends
+    assert done.returncode == 1  # the run's normal end
     state = (plan.parent / ".backfill" / "state.db").read_bytes()
     assert state.startswith(b"SQLite format 3\0")
     assert b"Plan test" not in state[:4096]

@@ -1,4 +1,4 @@
-"""A real browser, where there is one."""
+"""A real browser, if there is one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Everything it opens is served here: what it must not do is ask elsewhere.
+        # All that it opens is served here: it must not make requests elsewhere.
         offline = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=offline)
         yield chromium
@@ -27,7 +27,7 @@ def browser() -> Iterator[Any]:
 
 
 def is_accessible(page: Any) -> None:
-    """axe-core finds nothing, and nothing is wider than the window."""
+    """Assert that axe-core finds nothing, and that nothing is wider than the window."""
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
     found = Axe().run(page).response["violations"]

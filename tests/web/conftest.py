@@ -24,7 +24,7 @@ HOSTILE = "<script>document.title='taken over'</script>\u202e\x1b[2J'\"&"
 
 
 class Hostile(Jobs):
-    """Its jobs fail with words that would take a page over."""
+    """Jobs that fail with messages that would take over a page."""
 
     async def __call__(self, event: Any) -> None:
         await super().__call__(event)
@@ -52,7 +52,7 @@ def site(pages: Journals) -> Iterator[str]:
 
 @pytest.fixture
 def target() -> Callable[[Jobs], AbstractContextManager[str]]:
-    """An Inngest server with the given handler."""
+    """Serve an Inngest server with the given handler."""
 
     @contextmanager
     def serve(jobs: Jobs) -> Iterator[str]:

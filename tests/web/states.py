@@ -1,4 +1,4 @@
-"""Runs in every state that a page can be asked for, played into a journal in a moment."""
+"""Runs in every state that a page can show, written to a journal at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def names(count: int) -> str:
 
 @dataclass
 class Player:
-    """Plays runs that began some time ago, and come to now."""
+    """Plays runs that began some time ago and last until now."""
 
     folder: Path
     now: float = field(default_factory=time.time)
@@ -77,7 +77,7 @@ class Played:
     open: list[tuple[float, Observation]] = field(default_factory=list)
 
     def send(self, stage: int, count: int, took: float, fault: Callable[[int], str | None]) -> None:
-        """A batch, whose jobs take some time."""
+        """Send a batch, whose jobs take some time."""
         now, operation = self.player.now, self.plan.stages[stage - 1].operation
         lines = [line for one in self.plan.stages for page in one.items.lines() for line in page]
         positions = range(self.sent, self.sent + count)
@@ -207,7 +207,7 @@ def ten_thousand_failures(player: Player) -> None:
 
 
 def empty(_: Player) -> None:
-    """Nothing was ever run."""
+    """Leave the state without a run."""
 
 
 STATES: Mapping[str, Callable[[Player], None]] = {

@@ -1,4 +1,4 @@
-"""The web application over HTTP: read-only, guarded, and quick to tell of what has changed."""
+"""The web application over HTTP: read-only, guarded, and quick to report changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOKEN = "a token of some length"  # noqa: S105 - nobody's
 
 @pytest.fixture
 def failed(backfill: Backfill, target: Target, plan: Plan) -> None:
-    """A run with hostile words in it."""
+    """Make a run with hostile messages."""
     with target(Hostile()) as url:
         path = plan(10, "on_failure: continue\nbatch_size: 4\ndelay: 100ms\n")
         assert backfill("run", path, "--target", url).status == 1
@@ -199,7 +199,7 @@ def test_beyond_this_machine_a_token_is_demanded(
 def test_changes_are_told_as_they_happen_and_so_is_the_end(
     site: str, start: Start, target: Target, plan: Plan
 ) -> None:
-    """As the page hears of it: what the journal has got is on the page that is asked for then."""
+    """As the page gets them: after each, the page has what the journal has."""
     jobs = Jobs()
     with target(jobs) as url:
         process = start("run", plan(6, "batch_size: 1\ndelay: 200ms\n"), "--target", url)
@@ -218,7 +218,7 @@ def test_changes_are_told_as_they_happen_and_so_is_the_end(
 def test_the_page_of_a_run_that_may_go_on_hears_that_it_does(
     site: str, backfill: Backfill, target: Target, plan: Plan, ended: str
 ) -> None:
-    """It was told that nothing ever changes again, and showed for good what it was."""
+    """It used to hear that nothing would change again, and showed the old state forever."""
     jobs = Jobs(failing=["o/r0"] if ended == "failed" else [])
     with target(jobs) as url:
         path = plan(2, {"incomplete": "batch_size: 1\nmax_failures: 1\n"}.get(ended, ""))

@@ -1,6 +1,6 @@
-"""The pages in a real browser: what a person, a keyboard and a screen reader get of them.
+"""The pages in a real browser, for a person, a keyboard and a screen reader.
 
-Where there is no Chromium these tests are skipped, and say so.
+Without Chromium these tests are skipped, and say so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ COMPLAINTS: list[str] = []
 
 @pytest.fixture(scope="module", params=some(WIDTHS, 1))
 def opened(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
-    """A page at one of two widths, for all of the tests: each page takes a process and a second."""
+    """One page at one of two widths, shared by all tests: a new one takes a process and a
+    second."""
     width, height = WIDTHS[request.param]
     scheme = "dark" if request.param == "phone" else "light"
     context = browser.new_context(
@@ -48,7 +49,8 @@ def opened(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def page(request: pytest.FixtureRequest, opened: Any, site: str) -> Iterator[Any]:
-    """It leaves the site before that ends; what it complains about fails."""
+    """The shared page; it leaves the site before that stops, and errors on its console fail the
+    test."""
     COMPLAINTS.clear()
     yield opened
     if folder := os.environ.get("BACKFILL_TEST_SCREENSHOTS"):
@@ -56,7 +58,7 @@ def page(request: pytest.FixtureRequest, opened: Any, site: str) -> Iterator[Any
         opened.screenshot(path=f"{folder}/{name}.png", full_page=True)
     opened.goto("about:blank")
     complaints = list(COMPLAINTS)
-    assert not [said for said in complaints if "ERR_ABORTED" not in said]  # a page that was left
+    assert not [said for said in complaints if "ERR_ABORTED" not in said]  # from leaving the page
 
 
 def test_a_finished_run(

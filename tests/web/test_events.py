@@ -1,4 +1,4 @@
-"""The events of a page are those of the run that are asked for: each once, in order."""
+"""The events page lists the run's events that were requested: each once, in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILTERS = [
 
 @pytest.fixture(scope="module")
 def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
-    """A run of 120 events in two stages that was stopped: some failed, some were never sent."""
+    """A stopped run of 120 events in two stages: some failed, some were never sent."""
     made = Player(tmp_path_factory.mktemp("state"))
     failed(made)
     run = made.begin("stopped", "repos: [a/b, a/service-1, d/e]\noperations: [sync, embed]\n", 60)

@@ -1,6 +1,6 @@
-"""The pages of runs in every state, at three widths, by day and by night.
+"""The pages of runs in every state, at three widths, light and dark.
 
-With BACKFILL_TEST_SCREENSHOTS=FOLDER they leave their pictures there, which CI keeps.
+With BACKFILL_TEST_SCREENSHOTS=FOLDER the tests leave pictures there, which CI keeps.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEEN = {
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The state of a state: played once, asked for often."""
+    """A state for each name, played once for all tests."""
     made: dict[str, Player] = {}
 
     def play(name: str) -> Player:
@@ -55,7 +55,7 @@ COMPLAINTS: list[str] = []
 
 @pytest.fixture(scope="module")
 def opened(browser: Any) -> Iterator[Any]:
-    """One page for all of them: each takes a process of its own, and a second."""
+    """One page, shared by all tests: a new one takes a process and a second."""
     page = browser.new_page()
     page.on("console", lambda said: COMPLAINTS.append(said.text) if said.type == "error" else 0)
     page.on("pageerror", lambda error: COMPLAINTS.append(str(error)))
@@ -75,7 +75,8 @@ def page(opened: Any) -> Iterator[Any]:
 
 
 def _pictures(page: Any, name: str) -> None:
-    """At every width, in both schemes: nothing is cut off; the title, and a filter, is a line."""
+    """Check each width in both schemes: nothing is cut off, and titles and filters take one
+    line."""
     folder = os.environ.get("BACKFILL_TEST_SCREENSHOTS")
     for width, scheme in crossed(WIDTHS, ("dark", "light")):
         page.set_viewport_size({"width": WIDTHS[width], "height": 900})
@@ -97,11 +98,11 @@ def test_a_run_in_this_state_is_told_at_every_width(page: Any, played: Any, name
         assert len(page.content()) < 300_000, "ten thousand events make no larger page"
         _pictures(page, name)
         is_accessible(page)
-        page.goto("about:blank")  # what it listens to ends before the server does
+        page.goto("about:blank")  # its event stream must end before the server does
 
 
 def test_the_list_tells_of_all_of_them(page: Any, tmp_path: Path) -> None:
-    """With retries beside their runs, filters, and ids that are short and copied whole."""
+    """With retries beside their runs, filters, and ids that are shortened and copied whole."""
     player = Player(tmp_path)
     for name in ("finished", "failed", "held"):
         STATES[name](player)

@@ -1,4 +1,4 @@
-"""Runs as workers carry them out, in one process and on a clock that does not wait."""
+"""Runs as workers carry them out, in one process and on a clock that never waits."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class World:
     stack: ExitStack
     clock: VirtualClock = field(default_factory=VirtualClock)
     arrived: list[tuple[str, str, float]] = field(default_factory=list)  # name, item, when
-    requests: list[int] = field(default_factory=list)  # how many events each had
-    started: list[str] = field(default_factory=list)  # ids of events that have started a job
+    requests: list[int] = field(default_factory=list)  # how many events each request had
+    started: list[str] = field(default_factory=list)  # ids of events that started a job
     failing: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
     follow: bool = True
@@ -75,7 +75,7 @@ class World:
         self.engine = Engine([], self.clock)
 
     def _dated(self, app: ASGIApp) -> ASGIApp:
-        """Its answers tell the time of this world, by which jobs have started."""
+        """Give answers the time of this world, which shows which jobs have started."""
 
         async def dated(scope: Scope, receive: Receive, send: Send) -> None:
             async def told(message: Message) -> None:
@@ -92,7 +92,8 @@ class World:
         self.engine.receive(event)
 
     def _noted(self, events: list[dict[str, Any]]) -> None:
-        """Whoever sends waits for the answer: the time of a request is its own."""
+        """Note the events; the sender waits for the answer, so that the time of a request is
+        exact."""
         ours = [event for event in events if event["name"] != EVENT]
         self.arrived += [(one["name"], one["data"]["repo"], self.clock.now) for one in ours]
         self.requests += [len(ours)] if ours else []
@@ -110,7 +111,7 @@ class World:
         return state_url(self.folder)
 
     def write_down(self, plan: ExecutionPlan, run_id: str = "RUN1") -> None:
-        """As `run --detach` does it."""
+        """Write the run down as `run --detach` does."""
         target = resolve(self.url, {"INNGEST_EVENT_KEY": EVENT_KEY})
         with Store(self.state) as store:
             lease = store.lock(plan.name, target.address, run_id)
@@ -135,14 +136,14 @@ class World:
         worker = create_worker(steps, steps.unknown, None, LOG)
         self.engine.app = worker.client.app_id
         sdk: Any = worker.client
-        self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # it leaves it open
+        self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # else left open
         url = self.stack.enter_context(served(worker.app))
         client = self.stack.enter_context(httpx.Client(base_url=url, timeout=60))
         self.engine.clients.append(client)
         return client
 
     def submit(self, plan: ExecutionPlan, run_id: str = "RUN1", **options: Any) -> list[Ran]:
-        """Write the run down, ask for it, and drive it to its end."""
+        """Write the run down, request it, and drive it to its end."""
         self.write_down(plan, run_id)
         return self.carry_on(plan, run_id, **options)
 
@@ -155,7 +156,7 @@ class World:
         return self.engine.run_all()
 
     def run(self, plan: ExecutionPlan, run_id: str = "RUN1") -> Ending:
-        """As `run` does it, in one go."""
+        """Drive the run as `run` does, in one go."""
         return asyncio.run(self._run(plan, run_id))
 
     async def _run(self, plan: ExecutionPlan, run_id: str) -> Ending:

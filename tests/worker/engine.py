@@ -1,7 +1,7 @@
 """A stand-in for Inngest's executor: step memo, sleeps, retries, and signed requests.
 
-As the SDK's protocol has it: a POST carries the event and the memo of all steps; 206 answers with
-what the next step has come to, 200 with the function's output, anything else is tried again.
+It follows the SDK's protocol: a POST has the event and the memo of all steps; 206 answers with the
+result of the next step, 200 with the function's output, anything else is retried.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RealClock:
 
 @dataclass
 class Ran:
-    """What a function run has come to: its output or error, and its steps by name in order."""
+    """The result of a function run: its output or error, and its steps by name, in order."""
 
     app: str
     function: str = "run"
@@ -74,31 +74,31 @@ class Ran:
 
 @dataclass
 class Engine:
-    """`clients` are the workers, asked in turn. `between` is called before each request."""
+    """`clients`: the workers, called in turn. `between`: called before each request."""
 
     clients: list[httpx.Client]
     clock: Any
     between: Callable[[Ran], None] = lambda _: None
     events: list[dict[str, Any]] = field(default_factory=list)
-    patience: float = 0.0  # real seconds before a request that failed is made again
-    app: str = ""  # that of the workers' state
+    patience: float = 0.0  # real seconds before a failed request is repeated
+    app: str = ""  # the app of the workers' state
     _turn: int = 0
 
     def receive(self, event: Mapping[str, Any]) -> None:
-        """A handler of the event that asks for a run."""
+        """Handle the event that requests a run."""
         self.events.append({**event, "ts": 0})
 
     def run_all(self) -> list[Ran]:
-        """Run the function for each event, also for those that it sends itself."""
+        """Run the function for each event, including those that it sends itself."""
         ran = []
         while self.events:
             ran.append(self.run(self.events.pop(0)))
             if ran[-1].output and "goes_on_in" in ran[-1].output:
-                until(lambda: bool(self.events))  # it comes by way of the server
+                until(lambda: bool(self.events))  # the server delivers it
         return ran
 
     def fire(self, function: str, run_id: str, at: float = 0) -> Ran:
-        """What the timer of a function with a cron trigger does, at a time of its own."""
+        """Act as the timer of a function with a cron trigger, at a given time."""
         milliseconds = round(at * 1000)
         timer = {"name": "inngest/scheduled.timer", "id": run_id, "data": {}, "ts": milliseconds}
         return self.run(timer, Ran(f"{self.app}-plans", function, run_id))
@@ -124,7 +124,7 @@ class Engine:
             attempt = self._step(step, ran, attempt)
 
     def _step(self, step: dict[str, Any], ran: Ran, attempt: int) -> int:
-        """What the step has come to, in the memo; the attempt of the next request."""
+        """Put the step's result into the memo; return the attempt of the next request."""
         name, op = step["displayName"], step["op"]
         if op == "StepError":
             assert attempt + 1 < ATTEMPTS, "the SDK says itself that the last attempt has failed"
@@ -188,7 +188,7 @@ class Engine:
 
 
 def recorded(app: ASGIApp, note: Callable[[list[dict[str, Any]]], None]) -> ASGIApp:
-    """The application, with `note` told of the events of each request before it answers."""
+    """Return the application; it calls `note` with the events of each request before it answers."""
 
     async def recording(scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
@@ -200,7 +200,7 @@ def recorded(app: ASGIApp, note: Callable[[list[dict[str, Any]]], None]) -> ASGI
         if not body:
             await app(scope, receive, send)
             return
-        if events := json.loads(body):  # none: who asks whether its key is taken
+        if events := json.loads(body):  # none: the request only checks the key
             note(events)
 
         async def again() -> Message:

@@ -1,4 +1,4 @@
-"""A step ends in its time, whatever the server does meanwhile."""
+"""A step ends on time, whatever the server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans that find things out while they run: their files are found again where the worker is."""
+"""Plans that find out items while they run: their files are found again where the worker is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.worker.test_serve import Site, submit
 def drained(
     warm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Site, Counter[str]]]:
-    """A site whose jobs work a backlog off, ten at a time."""
+    """A site whose jobs work off a backlog, ten at a time."""
     database, seen = tmp_path / "app.db", Counter[str]()
     with closing(sqlite3.connect(database)) as db, db:
         db.execute("CREATE TABLE repositories (name TEXT, pending INTEGER)")
@@ -51,7 +51,7 @@ def drained(
 
 
 def _moved_after_submit(site: Site, backfill: Callable[..., Result]) -> Path:
-    """The plan was submitted from a checkout that is gone; where it is now."""
+    """Submit the plan from a checkout that is then moved; return where it is now."""
     here, there = site.folder / "ci", site.folder / "worker"
     here.mkdir()
     plan = write_plan(here, BODY, catalog=CATALOG)

@@ -1,4 +1,4 @@
-"""The files to start from, `docs/examples/worker`: what they say exists and is served."""
+"""The example files in `docs/examples/worker`: what they name exists and is served."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.worker.test_serve import Site
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "examples" / "worker"
-SERVER = {"INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY"}  # what `inngest start` takes from there
+SERVER = {"INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY"}  # variables that `inngest start` reads
 
 COMMANDS = click.Context(cli, **cli.context_settings)
 
 
 def parsed(arguments: list[str], folder: Path) -> dict[str, Any]:
-    """What `backfill serve` makes of its arguments; their plans are in `folder`."""
+    """Parse the arguments of `backfill serve`, whose plans are in `folder`."""
     assert [Path(arguments[0]).name, arguments[1]] == ["backfill", "serve"]
     said = [str(folder) if word.endswith("plans") else word for word in arguments[2:]]
     return serve_command.make_context("serve", said, parent=COMMANDS).params
@@ -97,7 +97,7 @@ def test_every_variable_is_one_that_somebody_reads(compose: Any) -> None:
 
 
 def test_a_service_waits_for_a_database_that_takes_connections_and_comes_back(compose: Any) -> None:
-    """While its image sets it up, PostgreSQL answers on its socket only, and ends once more."""
+    """During its image's setup PostgreSQL answers only on its socket, and then restarts."""
     services = compose["services"]
     _, command, *asked = services["postgres"]["healthcheck"]["test"]
     assert command == "pg_isready"
@@ -108,7 +108,7 @@ def test_a_service_waits_for_a_database_that_takes_connections_and_comes_back(co
 
 
 def test_a_run_is_handed_over_to_the_server_that_the_worker_serves(compose: Any) -> None:
-    """Elsewhere it would end as incomplete: the worker would send to another server."""
+    """On another server it would end as incomplete: the worker sends to its own."""
     text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
     (said,) = [line for line in text.splitlines() if "backfill run" in line]
     service, *command = shlex.split(said.partition("docker compose exec ")[2])

@@ -1,4 +1,4 @@
-"""Runs carried out in steps, by the served function: as `run` would carry them out."""
+"""Runs in steps, by the served function: they do what `run` does."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
     body = f"{repos(count)}operations: {operations}\nbatch_size: {size}\ndelay: {delay}\n{more}"
     plan = make_plan(tmp_path, body)
     how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=request)}
-    number = next(NUMBERS)  # the same example may be tried more than once
+    number = next(NUMBERS)  # Hypothesis may try the same example twice
     one, other = new_world(f"one {number}", **how), new_world(f"other {number}", **how)
     one.run(plan)
     (ran,) = other.submit(plan)
@@ -80,7 +80,7 @@ def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
 def test_a_step_that_is_cut_off_in_a_batch_owes_no_delay_there(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
-    """However little time a step has: one request each, and the pace of `run`."""
+    """However little time a step has: one request per step, at the pace of `run`."""
     plan = make_plan(tmp_path, repos(7) + "operations: [sync]\nbatch_size: 4\ndelay: 90s\n")
     how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=1)}
     one, other = new_world("one", **how), new_world("other", **how, budget=0.0)
@@ -93,18 +93,18 @@ def test_a_step_that_is_cut_off_in_a_batch_owes_no_delay_there(
 def _jobs_go_on(world: World) -> bool:
     asked = {"timeField": "QUEUED_AT", "status": "RUNNING"}
     answer = httpx.get(f"{world.url}/v2/runs", params=asked).raise_for_status()
-    return "data" in answer.json()  # an empty list is left out
+    return "data" in answer.json()  # an empty list is omitted
 
 
 def test_jobs_are_followed_from_step_to_step(tmp_path: Path, new_world: NewWorld) -> None:
-    """A stage waits for the one before it, while nobody looks at its jobs meanwhile."""
+    """A stage waits for the previous one, although nobody polls its jobs between steps."""
     plan = make_plan(tmp_path, repos(3) + "operations: [sync, embed]\nbatch_size: 2\ndelay: 20s\n")
     world = new_world(held={"o/r1"})
 
     def let_go(ran: Ran) -> None:
         if world.held and world.clock.now > 2_000_000_000 + 400:
             world.held.clear()
-            until(lambda: not _jobs_go_on(world))  # the clock does not wait for it
+            until(lambda: not _jobs_go_on(world))  # the virtual clock does not wait for it
 
     world.engine.between = let_go
     (ran,) = world.submit(plan)
@@ -118,7 +118,7 @@ def test_jobs_are_followed_from_step_to_step(tmp_path: Path, new_world: NewWorld
 def test_an_event_that_starts_no_job_is_found_out_by_the_time_of_its_send(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
-    """Its grace does not begin anew with each step."""
+    """Its grace does not start again with each step."""
     plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
     world = new_world(silent=True, grace=300.0)
     (ran,) = world.submit(plan)
@@ -192,7 +192,7 @@ def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
 def test_the_engines_waits_are_driven_and_a_time_without_a_worker_is_not(
     tmp_path: Path, new_world: NewWorld, late: float
 ) -> None:
-    """Nor does it count as work where no worker comes when the next step is due."""
+    """Nor is the time after the next step is due, if no worker comes."""
     plan = make_plan(tmp_path, repos(3) + "operations: [fire]\nbatch_size: 1\ndelay: 100s\n")
     world = new_world()
 
@@ -230,7 +230,7 @@ def test_a_run_that_is_tuned_between_two_steps_goes_at_that_pace(
 def test_cancelled_while_it_waits_it_sends_nothing_more(
     tmp_path: Path, new_world: NewWorld, backfill: Callable[..., Any]
 ) -> None:
-    """By the command, which ends it at once: no worker is there to be waited for."""
+    """The command ends it at once: there is no worker to wait for."""
     plan = make_plan(tmp_path, repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 1h\n")
     world = new_world()
 
@@ -294,7 +294,7 @@ def test_a_state_that_is_away_is_waited_for_and_then_the_run_is_incomplete(
     plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
     world = new_world()
     world.write_down(plan)
-    monkeypatch.setenv("INNGEST_SIGNING_KEY", "another-key")  # the run's own, not the SDK's
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", "another-key")  # the key of the run, not of the SDK
     world.add_worker()
     monkeypatch.setattr("tests.worker.engine.SIGNING_KEY", "another-key")
     app_is_gone = httpx.ConnectError("refused")
@@ -360,7 +360,7 @@ def test_two_workers_take_turns(tmp_path: Path, new_world: NewWorld) -> None:
 
 
 def test_steps_at_once_of_one_run_send_nothing_twice(tmp_path: Path, new_world: NewWorld) -> None:
-    """An engine that has lost patience with a worker asks another one, while the first goes on."""
+    """An engine that has lost patience with a worker calls another one, while the first goes on."""
     plan = make_plan(tmp_path, repos(40) + "operations: [sync]\nbatch_size: 1\ndelay: 0s\n")
     world = new_world(limits=RequestLimits(events=1))
     world.write_down(plan)

@@ -1,4 +1,4 @@
-"""A run that is left to the workers: they tell of it, whoever has submitted it."""
+"""Notices of a submitted run: the workers send them, whoever submitted the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `backfill serve` makes itself known to a server, and what it says where that fails."""
+"""How `backfill serve` registers with a server, and what it says if that fails."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ Backfill = Callable[..., Result]
 
 
 class Server:
-    """Takes registrations, as a server does: one URL for an app. `answer`: what it says instead.
-    `urls`: of the app of the runs.
+    """Accepts registrations as a server does: one URL per app. `answer`: an answer to give instead.
+    `urls`: those of the runs' app.
 
-    `others`: URLs of which each comes right after the next registration, and takes its place.
+    `others`: URLs, each of which takes over right after the next registration.
     """
 
     def __init__(self) -> None:
         self.urls: list[str] = []
         self.others: list[str] = []
-        self.plans: dict[str, tuple[str, list[str]]] = {}  # by their app: its URL, its functions
+        self.plans: dict[str, tuple[str, list[str]]] = {}  # by app of plans: its URL, its functions
         self.answer: Response | None = None
         self.slug = ""
         self.app = Starlette(
@@ -74,7 +74,7 @@ def server() -> Server:
 
 @pytest.fixture
 def site(tmp_path: Path, warm: str, server: Server) -> Iterator[Site]:
-    """Its `serve` processes are for `server`."""
+    """A site whose `serve` processes register with `server`."""
     with ExitStack() as stack:
         site = Site(tmp_path, stack, warm)
         site.env["INNGEST_BASE_URL"] = stack.enter_context(served(server.app))
@@ -153,8 +153,8 @@ def _daily(*names: str) -> list[Any]:
 def test_workers_of_one_state_that_are_given_different_plans_keep_their_schedules(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are known by the URL that they are called at: who comes back there without a plan takes
-    its schedule away, and no other's."""
+    """Workers are known by their URL: one that comes back without a plan removes its own schedule,
+    and no other's."""
     monkeypatch.setenv("INNGEST_SIGNING_KEY", SIGNING_KEY)
     log = logging.getLogger("test.registration")
 
@@ -209,7 +209,7 @@ def test_workers_of_two_states_are_two_apps_and_each_takes_its_own_runs(
 def test_who_lives_gets_the_function_back_and_names_who_had_it(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another URL of this very process, as a server writes it, is none to warn of."""
+    """Another spelling of this process's URL, as a server may write it, causes no warning."""
     ours, other = "http://127.0.0.1:8322/api/inngest", "http://other:8322/api/inngest"
     monkeypatch.setenv("INNGEST_SIGNING_KEY", SIGNING_KEY)
     monkeypatch.setattr(registration, "_EVERY", (0.001, 0.002))

@@ -33,7 +33,7 @@ def site(tmp_path: Path, warm: str) -> Iterator[Site]:
 
 
 def fire(site: Site, run_id: str) -> Any:
-    """The firing, and what it has started to its end."""
+    """Fire the schedule, and drive what it started to its end."""
     fired = site.engine.fire("scheduled-test", run_id)
     if fired.error is None:
         until(lambda: bool(site.engine.events))
@@ -45,7 +45,7 @@ def fire(site: Site, run_id: str) -> Any:
 def test_each_firing_is_a_run_of_its_own_with_what_is_there_by_then(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    """The plan's files are read when it is due, and event ids are those of the firing."""
+    """The plan's files are read at each firing, and event ids are the firing's."""
     plan = write_plan(tmp_path, BODY)
     site.serve(str(plan), "--target", site.url)
 
@@ -83,7 +83,7 @@ def test_a_firing_that_is_tried_again_starts_no_second_run_and_its_run_is_told_o
 
 
 def test_while_the_run_before_goes_on_a_firing_fails_by_name(tmp_path: Path, site: Site) -> None:
-    """Twice the same work at once is never meant, and a firing that is left out is told of."""
+    """The same work twice at once is never intended, and a skipped firing is reported."""
     site.serve(str(write_plan(tmp_path, BODY)), "--target", site.url)
 
     assert site.engine.fire("scheduled-test", FIRST).error is None
@@ -167,7 +167,7 @@ def test_a_target_that_no_scheduled_run_can_go_to_is_refused_before_anything_is_
     status: int,
     words: str,
 ) -> None:
-    """Each firing would fail, and nobody would be told before the first."""
+    """Each firing would fail, and nobody would know before the first."""
     project = "apiVersion: backfill/v1\nkind: BackfillProject\n"
     project += "environments: {here: {target: embedded}}\n"
     (tmp_path / "backfill.yaml").write_text(project, encoding="utf-8")
@@ -221,7 +221,7 @@ def test_schedules_lists_what_is_due_next_first(tmp_path: Path, backfill: Backfi
     shown = backfill("serve", "--list", tmp_path)
     assert shown.status == 0, shown.err
     assert [line.split()[-2] for line in shown.out.splitlines()] == ["plan", "often", "test"]
-    before = datetime.now(UTC)  # a minute may end while the command does
+    before = datetime.now(UTC)  # the minute may change while the command runs
     found = json.loads(backfill("serve", "--list", tmp_path, "--format", "json").out)["schedules"]
     assert [(one["name"], one["cron"], one["timezone"]) for one in found] == [
         ("often", "* * * * *", "Europe/Berlin"),

@@ -1,4 +1,4 @@
-"""`backfill serve` as processes: killed, several, stopped; and `run --detach`, which feeds them."""
+"""`backfill serve` as processes: killed, several, stopped; and submitting with `run --detach`."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Site:
         self.engine = Engine([], RealClock(), patience=0.2)
         handlers = {"app/sync": self._job, EVENT: self.engine.receive}
         self.failing: set[str] = set()
-        self.hold: threading.Event | None = None  # jobs go on until it is set
-        self.requests: list[int] = []  # how many events each had
+        self.hold: threading.Event | None = None  # if set, jobs run until the event is set
+        self.requests: list[int] = []  # how many events each request had
         self.url = stack.enter_context(served(recorded(create_app(handlers), self._noted)))
         self.state = state or f"sqlite:///{folder / 'state.db'}"
         self.env = {
@@ -112,7 +112,7 @@ def submit(backfill: Backfill, site: Site, plan: Path, *options: str) -> str:
 
 
 def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
-    """A thread that acts once it has come to this."""
+    """Start a thread that acts once `moment` is true."""
 
     def wait() -> None:
         until(moment)
@@ -127,7 +127,7 @@ def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
 def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
     state: str, tmp_path: Path, warm: str, backfill: Backfill, request: pytest.FixtureRequest
 ) -> None:
-    """SIGKILL in a step; another process continues the run."""
+    """The worker gets SIGKILL during a step; another process continues the run."""
     shared = request.getfixturevalue("new_schema")("state") if state == "postgresql" else None
     plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 3\ndelay: 100ms\n")
     with ExitStack() as stack:
@@ -163,7 +163,7 @@ def test_many_events_by_two_workers_of_which_one_is_killed_half_way(
     record_property("workers: events, lost, doubled, steps", (count, lost, doubled, len(ran.steps)))
     assert ran.output["status"] == "completed", ran.error
     assert (lost, doubled) == (0, 0)
-    assert len(ran.steps) <= 30  # 10 batches, and what waits for jobs
+    assert len(ran.steps) <= 30  # 10 batches, and the waits for jobs
 
 
 def test_stopped_a_worker_ends_after_the_request_in_flight_and_another_goes_on(
@@ -217,7 +217,7 @@ def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Ba
     assert made.status == 0, made.err
     run_id = submit(backfill, site, saved)
     assert run_id in made.err
-    assert site.engine.events[0]["id"] == f"backfill:{run_id}:0:0"  # of the run alone
+    assert site.engine.events[0]["id"] == f"backfill:{run_id}:0:0"  # the id depends on the run only
     site.serve()
     (ran,) = site.engine.run_all()
     assert ran.output["status"] == "completed"
@@ -229,7 +229,7 @@ def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Ba
 def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    """Requests as small as was said, in each step; and no job is waited for."""
+    """Requests are as small as requested, in each step, and no job is waited for."""
     plan = write_plan(
         tmp_path,
         repos(9) + "operations: [{use: sync, wait: completed}]\nbatch_size: 3\ndelay: 350ms\n",
@@ -273,8 +273,8 @@ def test_handed_over_once_more_it_is_sent_as_was_said_then(
 def test_what_is_open_has_its_time_anew_where_a_run_is_handed_over_once_more(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    """A job that has timed out is waited for from then on, as `resume` does here; and the workers
-    read all that the event says."""
+    """A timed-out job is waited for again from then on, as with `resume`; the workers read
+    everything in the event."""
     plan = write_plan(tmp_path, repos(1) + "operations: [{use: sync, timeout: 1s}]\n")
     site.serve()
     site.hold = threading.Event()
@@ -293,7 +293,7 @@ def test_what_is_open_has_its_time_anew_where_a_run_is_handed_over_once_more(
 def test_stopped_by_hand_a_run_goes_to_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    """`resume --detach`: what one process has begun, workers carry on."""
+    """`resume --detach`: workers go on with what a process has begun."""
     plan = write_plan(tmp_path, repos(12) + "operations: [sync]\nbatch_size: 2\ndelay: 200ms\n")
     with site.start("run", plan, "--target", site.url) as process:
         until(lambda: len(site.order) >= 4)
@@ -322,7 +322,7 @@ def test_apply_detached_hands_over_one_plan_after_the_other(
     for _ in range(2):
         done = backfill(*apply, env=site.env)
         assert done.status == 7, done.err
-        assert backfill(*apply, env=site.env).status == 7  # it is not at its end yet
+        assert backfill(*apply, env=site.env).status == 7  # it has not ended yet
         until(lambda: bool(site.engine.events))
         site.engine.run_all()
     assert backfill(*apply, env=site.env).status == 0
@@ -384,7 +384,7 @@ def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(
 def test_a_run_that_is_handed_over_says_which_workers_listen(
     tmp_path: Path, backfill: Backfill, paused: set[str]
 ) -> None:
-    """Those of this server, as it tells them; where all of them are paused, it is refused."""
+    """Those of this server, as it lists them; if all of them are paused, the run is refused."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
@@ -438,7 +438,7 @@ def test_a_run_that_is_handed_over_says_which_workers_listen(
 def test_where_the_server_is_away_nothing_is_written_down(
     tmp_path: Path, backfill: Backfill
 ) -> None:
-    """Else a run would stand there that nobody was ever asked for."""
+    """Otherwise there would be a run that nobody was asked to drive."""
     plan, state = write_plan(tmp_path, repos(1) + "operations: [sync]\n"), tmp_path / "state.db"
     with served(create_app({})) as url:
         pass

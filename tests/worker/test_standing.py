@@ -1,4 +1,4 @@
-"""What an operator reads of a submitted run in each of its phases: what is true just then."""
+"""What an operator reads about a submitted run in each of its phases is true at that moment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def site(tmp_path: Path, warm: str) -> Iterator[Site]:
 
 
 class Told:
-    """What each form says of the latest run."""
+    """What each form says about the latest run."""
 
     def __init__(self, backfill: Backfill, site: Site) -> None:
         def say(*arguments: str) -> str:
@@ -43,13 +43,13 @@ class Told:
         self.json = json.loads(say("status", "--format", "json"))
         self.list = say("runs")
         self.markdown = say("report", "--format", "markdown")
-        say("report", "--html", str(site.folder / "run.html"))  # as `ui` shows it
+        say("report", "--html", str(site.folder / "run.html"))  # the page that `ui` shows
         page = (site.folder / "run.html").read_text(encoding="utf-8")
-        self.page = re.sub("</?code>", "`", page)  # in the words of the other forms
+        self.page = re.sub("</?code>", "`", page)  # with the other forms' marks
 
 
 def silent(site: Site, seconds: float) -> None:
-    """As if nobody had come for so long after the run was due."""
+    """Set the lease as if nobody had come for so long after the run was due."""
     with Store(site.state) as store:
         change_leases(store, "expires_at = :at", at=time.time() - seconds)
 
@@ -79,7 +79,7 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
 
 
 def between_two_steps(site: Site, run_id: str, due: float) -> None:
-    """As a worker leaves the run, whose next step is due so many seconds from now."""
+    """Leave the run as a worker does, with its next step due in so many seconds."""
     with Store(site.state) as store:
         lease = store.lock("test", store.find(run_id).address, run_id, worker=True)
         store.park(lease, time.time() + due, WORKERS)
@@ -126,7 +126,7 @@ def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
 ) -> None:
     run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
     assert backfill("pause", run_id, env=site.env).status == 0
-    with Store(site.state) as store:  # as the step that meets the order leaves it
+    with Store(site.state) as store:  # as the step leaves it that reads the request
         record = store.find(run_id)
         lease = store.lock(record.plan, record.address, run_id, worker=True)
         store.journal(record, lease).waiting(1, Waiting("paused by an operator"))
@@ -150,9 +150,9 @@ def test_who_watches_is_told_that_no_worker_has_come(
     monkeypatch.setenv("BACKFILL_STATE", site.state)
     watching = start("status", run_id, "--watch")
     assert watching.stderr
-    begin = watching.stderr.readline()  # of what it has seen first, it says the rest too
+    begin = watching.stderr.readline()  # the line for the first phase seen comes before the others
     assert backfill("cancel", run_id, env=site.env).status == 0
-    rest = watching.stderr.read()  # `communicate` would pass over what came with the first line
+    rest = watching.stderr.read()  # `communicate` would lose what came with the first line
     assert watching.wait(30) == 7
     assert "note: nobody yet: it waits for a worker; none has come yet\n" in begin + rest
     assert rest.count("if none comes: is `backfill serve` running") == 1
@@ -171,7 +171,7 @@ def test_a_run_that_nobody_comes_for_is_asked_for_once_more(
     assert again.status == 0, again.err
     assert Told(backfill, site).json["driven_by"] == "nobody yet: it waits for a worker"
     until(lambda: bool(site.engine.events))
-    site.engine.events.append(lost)  # late, and not lost
+    site.engine.events.append(lost)  # late, but not lost
     site.serve()
     ran = site.engine.run_all()
     assert [one.output["status"] for one in ran] == ["completed", "completed"]

@@ -1,4 +1,4 @@
-"""A git branch whose plans are handed over to the workers: `sync --detach`."""
+"""A git branch whose plans are submitted to the workers: `sync --detach`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_plans_of_a_branch_are_handed_over_one_after_the_other_and_then_it_is_ap
     site.serve()
     for item in ("o/a", "o/b"):
         assert look()[0] == 7
-        status, found = look()  # the workers are at it, and nothing is handed over beside it
+        status, found = look()  # the workers drive it, and nothing else is submitted
         assert (status, found["outcome"], found["applied"]) == (7, "applying", None)
         assert "is with the workers" in found["message"]
         until(lambda: bool(site.engine.events))
