@@ -2,7 +2,8 @@
 applied while reading.
 
 libpq reports a failed connection only as text, without a SQLSTATE. What is known then is how far it
-came: whether the server asked for a password.
+came: whether the server asked for a password. It may accept the password and still be full or stop,
+so a refusal must also say that it is one.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
 from runner.model import QueryRefused, RowSecurity
 
 _T = TypeVar("_T")
-_AWAY = ("08", "53", "57P", "58")  # connection, resources, shutdown, system error
+# Connection, transaction taken back (as on a replica), resources, shutdown, system error.
+_AWAY = ("08", "40", "53", "57P", "58")
 _REFUSED = "28"
+# How PostgreSQL (in several languages) and poolers refuse a user, a password or a database.
+_REFUSES = re.compile(r"auth?enti|passw|permi|not exist|no such", re.IGNORECASE)
 _NO_DATABASE = "3D"
 _GRACE = 5  # seconds after which a server that does not end a question itself is abandoned
 _CHUNK = 16  # rows in each chunk from libpq
@@ -246,7 +250,8 @@ def _unconnected(error: psycopg.Error, url: DatabaseUrl) -> BackfillError:
     if pgconn is not None and pgconn.needs_password:
         message = f"the database of {url.name} refuses us: {words}"
         return KeyRefused(message, hint=f"{url.name} has no password, and the server wants one")
-    if pgconn is not None and pgconn.used_password:
+    why = words.rpartition("failed: ")[2]
+    if pgconn is not None and pgconn.used_password and _REFUSES.search(why):
         hint = f"it asks for a password: are user, password and database of {url.name} right?"
         return KeyRefused(f"the database of {url.name} refuses us: {words}", hint=hint)
     message = f"the database of {url.name} cannot be reached: {words}"

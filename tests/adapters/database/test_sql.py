@@ -7,16 +7,20 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 
 from runner.adapters import driver
 from runner.adapters.database.open import Databases, configured_url
+from runner.adapters.database.postgresql import read
 from runner.adapters.database.rest import Rest
 from runner.adapters.database.sql import SqlDatabase
+from runner.adapters.database.statement import Statement
 from runner.adapters.database.url import parse_url
-from runner.errors import PreflightRefused, TargetDown
+from runner.errors import KeyRefused, PreflightRefused, TargetDown, TargetError
 from runner.model import Json, Query, QueryRefused, Selection, Table
 from runner.spec.questions import parameters_of
 
@@ -42,14 +46,14 @@ def postgresql(new_schema: Callable[[str], str]) -> str:
 
 
 def change(url: str, *statements: str) -> None:
-    read = parse_url(url, NAME)
-    if read.kind == "sqlite":
-        with closing(sqlite3.connect(read.path)) as db, db:
+    where = parse_url(url, NAME)
+    if where.kind == "sqlite":
+        with closing(sqlite3.connect(where.path)) as db, db:
             for statement in statements:
                 db.execute(statement)
         return
-    with driver.connect(read) as connection:
-        for statement in (driver.settings(read), *statements):
+    with driver.connect(where) as connection:
+        for statement in (driver.settings(where), *statements):
             if statement:
                 connection.execute(statement.encode())
 
@@ -249,6 +253,48 @@ def test_a_server_that_is_not_there_is_named_by_its_variable_alone() -> None:
     with pytest.raises(TargetDown, match=f"the database of {NAME} cannot be reached") as down:
         ask("postgresql://someone:hunter2@127.0.0.1:1/app", "SELECT 1 AS one")
     assert "hunter2" not in f"{down.value} {down.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ('FATAL:  password authentication failed for user "me"', KeyRefused),
+        ("FATAL:  Passwort-Authentifizierung für Benutzer »me« fehlgeschlagen", KeyRefused),
+        ("FATAL:  SASL authentication failed", KeyRefused),
+        ('FATAL:  role "me" is not permitted to log in', KeyRefused),
+        ('FATAL:  database "app" does not exist', KeyRefused),
+        ("FATAL:  no such database: app", KeyRefused),
+        ('FATAL:  too many connections for role "me"', TargetDown),
+        ("FATAL:  remaining connection slots are reserved for roles with ...", TargetDown),
+        ("FATAL:  the database system is shutting down", TargetDown),
+        ("FATAL:  server login has been failing, try again later", TargetDown),
+        ("server closed the connection unexpectedly", TargetDown),
+    ],
+)
+def test_a_server_that_is_full_or_stops_after_the_password_is_away_and_does_not_refuse_it(
+    monkeypatch: pytest.MonkeyPatch, words: str, kind: type[TargetError]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        used: Any = SimpleNamespace(needs_password=False, used_password=True)
+        message = f'connection to server at "password-host", port 5432 failed: {words}'
+        raise psycopg.OperationalError(message, pgconn=used)
+
+    monkeypatch.setattr(driver, "connect", fails)
+    with pytest.raises(kind) as failed:
+        read(parse_url("postgresql://me:secret@127.0.0.1/app", NAME), Statement("SELECT 1", {}))
+    assert type(failed.value) is kind
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "53200", "57P01"])
+def test_what_may_pass_by_itself_is_asked_again(postgresql: str, state: str) -> None:
+    """Such as a conflict with what a replica receives."""
+    change(
+        postgresql,
+        "CREATE FUNCTION fails() RETURNS int LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE SQLSTATE '{state}'; END $$",
+    )
+    with pytest.raises(TargetDown, match="cannot be reached"):
+        read(parse_url(postgresql, NAME), Statement("SELECT fails() AS n", {}))
 
 
 def test_whether_rows_are_hidden_is_told_in_the_same_words_where_it_cannot_be(
