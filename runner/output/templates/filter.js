@@ -1,4 +1,4 @@
-// Shows those of the events on the page that are like what is chosen.
+// Shows the events on the page that match the chosen filters.
 "use strict";
 const form = document.getElementById("filter");
 if (form) {

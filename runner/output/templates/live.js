@@ -1,4 +1,4 @@
-// Asks for the page anew whenever the server says that its run has changed, and as time passes.
+// Requests the page again when the server reports a change of its run, and every 30 seconds.
 "use strict";
 let asked = false, again = false;
 const events = new EventSource("/live" + location.pathname);
@@ -6,7 +6,7 @@ events.addEventListener("change", renew);
 events.addEventListener("end", () => events.close());
 setInterval(() => document.hidden || renew(), 30_000);
 
-// One page at a time: what changes meanwhile is on the next one.
+// One request at a time: a change during one causes another.
 async function renew() {
   again = asked;
   if (asked) return;
@@ -41,12 +41,12 @@ function replace(page) {
   if (selectionStart != null) field?.setSelectionRange?.(selectionStart, selectionEnd);
 }
 
-// What a section is called, without the figures in it that change.
+// The name of a section, without the figures in it, which change.
 function nameOf(summary) {
   return summary.textContent.replace(/[\d(),.]+/g, "").trim();
 }
 
-// Where an element is in its section, so that it can be found again once the page has been replaced.
+// The path to an element within its section, to find it again after the page was replaced.
 function pathTo(element) {
   const main = document.getElementById("main");
   if (!element || element === main || !main.contains(element)) return null;
