@@ -15,11 +15,12 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
     """Yield the report piece by piece.
 
-    Unfinished events count as skipped, and so do failures that a later attempt made good. An
-    unfinished run is a failure of its own: skipped tests alone leave a CI system green."""
+    Unfinished events count as skipped, and so do failures that a later attempt made good. A run
+    that has not completed, for another reason than its failures, is a failure of its own: skipped
+    tests alone leave a CI system green."""
     state = view.state
-    cut_short = state not in ("completed", "failed")
     failed = view.outstanding + sum(not c.ok for c in view.checks)
+    cut_short = state != "completed" and (state != "failed" or not failed)
     total = sum(stage.total for stage in view.stages) + len(view.checks)
     total, failed = total + cut_short, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -43,7 +44,8 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
         yield "</testsuite>\n"
     if cut_short:
         case = f'<testcase classname="run" name={attribute(view.record.id)}'
-        why = attribute(f"the run is {state}")
+        because = f": {view.record.reason}" if view.record.reason else ""
+        why = attribute(f"the run is {state}{because}")
         yield '<testsuite name="run" tests="1" failures="1">\n'
         yield f"{case}><failure message={why}/></testcase>\n</testsuite>\n"
     yield "</testsuites>\n"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -167,6 +168,9 @@ def test_a_drain_that_is_stalled_goes_on_once_that_is_said(
         with closing(sqlite3.connect(database)) as db, db:
             db.execute("DROP TRIGGER stuck")
         run_id = json.loads(backfill("status", "--format", "json").out)["run_id"]
+        suites = ElementTree.fromstring(backfill("report", "--format", "junit").out)  # noqa: S314
+        assert suites.get("failures") == "1", "no event failed, and the run did"
+        assert "failure" in [one.tag for one in suites.iter()]
         backfill("report", "--html", "run.html")
         said = [
             ended.out,
