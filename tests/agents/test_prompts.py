@@ -1,5 +1,5 @@
-"""Typical prompts as an agent carries them out with the tools: each gives the plan before anything
-is sent, the ids of what was sent, and what to watch."""
+"""The prompts of the aggressive-backfill document, carried out with the tools: each gives the plan
+before anything is sent, the ids of what was sent, and what to watch."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_what_was_asked_to_be_passed_over_is(session: runner.Session, tmp_path: 
 
 
 class Reporter(Silent):
-    """What is notified of a run besides its observer."""
+    """A reporter, which hears of a run besides its observer."""
 
     def __init__(self) -> None:
         super().__init__(Recorder())
