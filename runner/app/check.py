@@ -78,7 +78,7 @@ def _ask(
     skipped = tuple(one.name for one in plan.checks if needs_run(one))
     ready = [one for one in plan.checks if not needs_run(one)]
     if applied is None and not plan.coverage and not ready:
-        raise _nothing(path, skipped)
+        raise _nothing(path, skipped, [one.name for one in built.plan.checks])
     database, results = session.databases(path), []
     for one in ready:
         try:
@@ -93,9 +93,13 @@ def _ask(
     return Checked(plan.name, tuple(results), coverage, skipped, applied, ledger)
 
 
-def _nothing(path: str, skipped: Sequence[str]) -> PreflightRefused:
-    """Refuse to report success if nothing was asked."""
-    if skipped:
+def _nothing(path: str, skipped: Sequence[str], checks: Sequence[str]) -> PreflightRefused:
+    """Refuse to report success if nothing was asked. `skipped`: checks that need a run; `checks`:
+    all of the plan's, also of operations that it sends nothing for."""
+    if not skipped and checks:
+        message = f"{path} has only checks of operations without items: {', '.join(checks)}"
+        hint = "`backfill plan` shows what is skipped and why"
+    elif skipped:
         message = f"{path} has only checks that need a run: {', '.join(skipped)}"
         hint = "write one that asks for what is there now, or ask the ledger with --applied"
     else:

@@ -97,10 +97,17 @@ def compare(
 
 def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
     for name in _OF_PLAN:
-        yield from _changed(None, name, _plain(getattr(old, name)), _plain(getattr(new, name)))
+        yield from _changed(None, name, _setting(old, name), _setting(new, name))
     for key in dict.fromkeys([*old.metadata, *new.metadata]):
         if key != "name":
             yield from _changed(None, key, old.metadata.get(key), new.metadata.get(key))
+
+
+def _setting(plan: ExecutionPlan, name: str) -> Any:
+    if name == "approval" and plan.approval is not None:
+        over = f" over {counted(plan.approval, 'event')}" if plan.approval else ""
+        return f"required{over}"
+    return _plain(getattr(plan, name))
 
 
 class _Operation(NamedTuple):

@@ -222,12 +222,15 @@ def _acceptances(checked: PlanDocument) -> dict[str, Acceptance]:
 
 
 def _check_accept(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
-    """Check that accepted warnings exist."""
+    """Check that accepted warnings exist, and that each has a reason."""
     known = {
         **WARNINGS,
         **{name: "" for entry in catalog.values() for name in entry.spec.get("warn", {})},
     }
-    for name in checked.value.get("accept", {}):
+    for name, reason in checked.value.get("accept", {}).items():
+        if not reason.strip():
+            hint = "say why the warning is accepted: the reason is shown with it"
+            yield checked.error(f"the reason of {echo(name)} is blank", ("accept", name), hint=hint)
         if name not in known:
             hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known))}"
             message = f"no warning is called {echo(name)}"

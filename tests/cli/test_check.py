@@ -57,6 +57,16 @@ def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Change:
     return run
 
 
+def test_checks_of_operations_without_items_are_named(
+    backfill: Backfill, tmp_path: Path, change: Change
+) -> None:
+    body = "repos: [{repo: o/a, skip: [sync]}]\noperations: [sync, embed]\n"
+    after = CHECK.replace("- name: synced", "- name: synced\n    after: sync")
+    result = backfill("check", write_plan(tmp_path, body + after))
+    assert result.status == 4
+    assert "has only checks of operations without items: synced\n" in result.err
+
+
 @pytest.mark.parametrize("more", [CHECK, COVERAGE, CHECK + COVERAGE, CHECK + MOVED])
 def test_it_ends_with_1_and_names_the_item_until_all_hold(
     backfill: Backfill, tmp_path: Path, change: Change, more: str

@@ -48,6 +48,23 @@ def _same(one: ExecutionPlan, other: ExecutionPlan) -> bool:
     return events[0] == events[1] and one.digest == other.digest and one.skipped == other.skipped
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        (None, 0, "nothing → required"),
+        (None, 50, "nothing → required over 50 events"),
+        (1, 0, "required over 1 event → required"),
+        (0, None, "required → nothing"),
+    ],
+)
+def test_an_approval_is_shown_in_words(
+    tmp_path: Path, old: int | None, new: int | None, shown: str
+) -> None:
+    plan = make_plan(tmp_path, BASE)
+    change, *_ = compare(replace(plan, approval=old), replace(plan, approval=new)).changes
+    assert change.what == f"approval: {shown}"
+
+
 @settings(
     max_examples=depth(20, 60),
     deadline=None,
