@@ -33,7 +33,8 @@ def forms() -> dict[str, str]:
     statuses = {kind.__name__: status for kind, status in ERROR_STATUS.items()}
     found["exit statuses"] = _digest({**statuses, **RUN_STATUS})
     page = (ROOT / "docs/reference/environment.md").read_text("utf-8")
-    found["environment variables"] = _digest(sorted(set(re.findall(r"`([A-Z][A-Z_]{3,})`", page))))
+    cells = re.findall(r"^\| ([A-Z_][^|]*) \|", page, re.MULTILINE)
+    found["environment variables"] = _digest(re.findall(r"[A-Z_]{4,}", " ".join(cells)))
     tables = " ".join(re.sub(r"--.*", "", schema._TABLES).split())
     found["state tables"] = _digest([schema.VERSION, tables])
     found["saved plan"] = sha256(write_saved(saved_plan())).hexdigest()[:16]
