@@ -323,7 +323,7 @@ def test_a_refused_and_a_half_done_run_are_seen_on_the_pull_request(
         assert refused.returncode == 4
         (comment,) = github.bodies()
         assert "1 plan pending" in comment
-        assert "test demands an approval of what it sends" in comment
+        assert "test needs an approval, but no file" in comment
         write_plan(checkout.plans, repos(2) + SYNC)
         assert checkout.step(script, TARGET=url, BACKFILL_STATE=state).returncode == 1
     (comment,) = github.bodies()
@@ -342,7 +342,7 @@ def test_what_was_pushed_without_a_pull_request_gets_no_comment_and_is_applied(
         state = f"sqlite:///{tmp_path / 'state.db'}"
         done = checkout.step(script, TARGET=url, BACKFILL_STATE=state)
     assert done.returncode == 0
-    assert "no comment: there is nothing to say" in done.stderr
+    assert "no comment was posted: there is nothing to report" in done.stderr
     assert len(jobs.items) == 2
 
 

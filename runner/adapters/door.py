@@ -282,7 +282,11 @@ def serve(
         except OSError as error:
             message = f"cannot listen on {authority(host, port)}: {error.strerror}"
             taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-            hint = "--port names another" if taken else "--host names an address of this machine"
+            hint = (
+                "choose another with --port"
+                if taken
+                else "name an address of this machine with --host"
+            )
             raise TargetError(message, hint=hint) from None
         on_listening()
         Server(config).run(sockets=[listening])

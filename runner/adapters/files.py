@@ -115,11 +115,13 @@ def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> Non
     for option, path in named.items():
         for other in read:
             if _same(path, other):
-                message = f"{option} {path} would overwrite {os.path.relpath(other)}, which is read"
+                message = (
+                    f"{option} {path} would overwrite {os.path.relpath(other)}, which is an input"
+                )
                 raise UsageError(message, hint="name another file")
         for twin, other in named.items():
             if twin != option and _same(path, other):
-                raise UsageError(f"{option} and {twin} name one file", hint="name two")
+                raise UsageError(f"{option} and {twin} name the same file", hint="name two")
 
 
 def _same(one: str, other: str) -> bool:
@@ -133,9 +135,13 @@ def _place(path: str | Path) -> tuple[Path, int | None]:
     """Return the file to write, and its mode if it exists. Devices, pipes and folders are never
     replaced, and `-`, which elsewhere means stdin or stdout, is refused."""
     if str(path) == "-":
-        raise FileRefused("it is no name of a file", "name a file; `./-` is one that is called so")
+        raise FileRefused(
+            "it is not the name of a file", "name a file; write `./-` for a file named `-`"
+        )
     if odd_kind(Path(path)):
-        raise FileRefused("it is there, and no file", "name a file; `> FILE` takes what is printed")
+        raise FileRefused(
+            "it exists and is not a file", "name a file; to keep what is printed, use `> FILE`"
+        )
     real = followed(path)
     try:
         return real, stat.S_IMODE(real.stat().st_mode)
@@ -159,7 +165,7 @@ def _in_words(path: str | Path) -> Iterator[None]:
         message = f"{path} cannot be written: {refused}"
         raise CannotWrite(message, hint=refused.hint or _LINKED) from None
     except FileExistsError:
-        raise ExistsAlready(f"{path} exists already", hint="give another name") from None
+        raise ExistsAlready(f"{path} exists already", hint="choose another name") from None
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror or error}"
         raise CannotWrite(message, hint=_HINTS.get(error.errno or 0, _FOLDER_HINT)) from None

@@ -110,7 +110,7 @@ class Git:
                     raise
         except subprocess.TimeoutExpired:
             message = f"git {arguments[0]}: no answer within {seconds:g}s"
-            pipe = "does include.path in a configuration of git's name a pipe?"
+            pipe = "check whether include.path in git's configuration names a pipe"
             raise GitFailed(message, hint=pipe if seconds <= _LOOK else None) from None
         if process.returncode:
             raise failed(stderr)
@@ -129,7 +129,7 @@ class Git:
                 start_new_session=True,
             )
         except OSError:
-            raise UsageError("git is not installed, and a revision is git's") from None
+            raise UsageError("git is not installed, but a git revision is given") from None
 
 
 def failed(stderr: bytes) -> GitFailed:
@@ -222,8 +222,8 @@ def repository_here(environ: Mapping[str, str]) -> Repository:
         for top in (folder, *folder.parents):
             if os.path.lexists(top / ".git"):
                 return _opened(top, environ)
-    message = f"{Path.cwd()} is in no git repository, and a revision is one of its repository's"
-    raise UsageError(message, hint="run it in the checkout")
+    message = f"{Path.cwd()} is not in a git repository, but a git revision is given"
+    raise UsageError(message, hint="run the command in the checkout")
 
 
 def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
@@ -279,7 +279,9 @@ def _refuse_no_file(path: Path) -> None:
     except (OSError, ValueError):  # missing files are reported by git itself
         return
     if not stat.S_ISREG(mode):
-        raise GitFailed(f"{path} is no regular file", hint="is this a checkout that git has made?")
+        raise GitFailed(
+            f"{path} is not a regular file", hint="check that git has made this checkout"
+        )
 
 
 def place_of(path: str | Path) -> Path:

@@ -202,7 +202,7 @@ class Disk:
 
 
 def _of_its_own(path: Names, where: str) -> UsageError:
-    hint = "plans and their files belong to the repository that is looked at"
+    hint = "plans and their files must be in the repository itself"
     return UsageError(f"{'/'.join(path)} is a git repository of its own, {where}", hint=hint)
 
 
@@ -221,7 +221,7 @@ def _opened(place: Path) -> Iterator[BufferedReader]:
     number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(number, "rb") as file:
         if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError(f"{place} is no regular file")
+            raise OSError(f"{place} is not a regular file")
         yield file
 
 
@@ -259,7 +259,7 @@ class Objects:
     def write(self, name: str, file: IO[bytes]) -> None:
         _, size = self._ask(name)
         if size > _MAX_FILE:
-            raise UsageError(f"the object {name[:12]} has {size:,} bytes: more than is read")
+            raise UsageError(f"the object {name[:12]} is too large: it has {size:,} bytes")
         for part in self._parts(size):
             file.write(part)
 
@@ -303,7 +303,7 @@ class Objects:
         stderr = self.process.stderr.read(_CHUNK)
         if self.repository.is_partial:  # what git itself says depends on its version
             message = f"this partial clone lacks the object {name[:12]}"
-            hint = "nothing is fetched while a checkout is reviewed: clone it without --filter"
+            hint = "clone it without --filter: a review fetches nothing"
             return GitFailed(message, hint=hint)
         return failed(stderr) if stderr else GitFailed(f"git has no object {name[:12]}")
 
@@ -395,7 +395,7 @@ class Commit:
         if oid not in self._folders:
             read = self.objects.read(oid, _MAX_FOLDER)
             if read is None:
-                raise UsageError(f"a folder of {self.commit[:12]} is larger than is read")
+                raise UsageError(f"a folder of {self.commit[:12]} is too large")
             self._folders[oid] = dict(_entries(read[1], self.objects.repository.hash))
         return self._folders[oid]
 

@@ -72,8 +72,8 @@ class Mirror:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                message = f"another `backfill sync` follows {self.branch} here"
-                raise LockHeld(message, hint="`backfill status` says which") from None
+                message = f"another `backfill sync` on this machine follows {self.branch}"
+                raise LockHeld(message, hint="`backfill status` shows which") from None
             self._make()
             yield
 
@@ -81,7 +81,7 @@ class Mirror:
         try:
             self._git("check-ref-format", "--branch", self.branch)
         except GitFailed:
-            raise UsageError(f"--branch {self.branch} is no name of a branch") from None
+            raise UsageError(f"--branch {self.branch} is not the name of a branch") from None
         # Locks left by a killed process; nobody else can be working there.
         for left in self._git_folder.rglob("*.lock"):
             left.unlink(missing_ok=True)
@@ -129,8 +129,10 @@ class Mirror:
             self._git("verify-commit", commit, options=configured(values))
         except GitFailed as error:
             reason = f" ({error.reason})" if error.reason else ""
-            message = f"{commit[:12]} has no signature that counts{reason}"
-            raise PreflightRefused(message, hint="sign it with a key that is known here") from None
+            message = f"{commit[:12]} has no valid signature{reason}"
+            raise PreflightRefused(
+                message, hint="sign it with a key that is trusted here"
+            ) from None
 
     def check_out(self, commit: str) -> list[Path]:
         """Write the commit's files, and remove those of an earlier commit; other files in the
@@ -197,8 +199,8 @@ def transport_of(repository: str) -> str:
     else:
         transport = "ssh" if ":" in repository.partition("/")[0] else "file"
     if transport is None:
-        message = "--repo wants an address of https or ssh, or a folder"
-        hint = "as in https://github.com/acme/plans, git@github.com:acme/plans, or ."
+        message = "--repo needs an address of https or ssh, or a folder"
+        hint = "write it like https://github.com/acme/plans, git@github.com:acme/plans, or ."
         raise UsageError(message, hint=hint)
     return transport
 
@@ -261,5 +263,5 @@ def _refuse_keys(repository: str) -> None:
     url = urlsplit(repository)
     web = url.scheme in ("http", "https")
     if url.password or (web and ("@" in url.netloc or url.query)) or find(repository):
-        hint = "leave it out of the address, and let git's credential helper or ssh have it"
-        raise UsageError("--repo holds a user or a key", hint=hint)
+        hint = "leave it out of the address, and keep it in git's credential helper or in ssh"
+        raise UsageError("--repo has a user or a key in it", hint=hint)

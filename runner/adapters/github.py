@@ -51,12 +51,13 @@ def pull_request(env: Mapping[str, str]) -> PullRequest:
             "in Actions: env: {GITHUB_TOKEN: ${{ github.token }}} and permissions: "
             "{pull-requests: write}"
         )
-        raise UsageError(f"--comment needs {missing}, and it is not set", hint=hint)
+        raise UsageError(f"--comment needs {missing}, which is not set", hint=hint)
     event = _event(env.get("GITHUB_EVENT_PATH"))
     number = (event.get("pull_request") or event.get("issue") or {}).get("number")
     if not isinstance(number, int) and not env.get("GITHUB_SHA"):
         raise UsageError(
-            "--comment finds no pull request", hint="GITHUB_EVENT_PATH or GITHUB_SHA names it"
+            "--comment finds no pull request",
+            hint="set GITHUB_EVENT_PATH or GITHUB_SHA, which name the pull request",
         )
     return PullRequest(
         (env.get("GITHUB_API_URL") or _ORIGIN).rstrip("/"),
@@ -143,7 +144,7 @@ def _address(answer: Any) -> str:
 def _list(client: BlockingClient, url: str) -> list[dict[str, Any]]:
     found = _ask(client, "GET", url)
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise TargetError(f"GitHub answers GET {_path(url)} with something else than a list")
+        raise TargetError(f"GitHub's answer to GET {_path(url)} is not a list")
     return found
 
 
@@ -153,8 +154,8 @@ def _ask(client: BlockingClient, method: str, url: str, body: object = None) -> 
     if status in (401, 403, 404):
         message = f"GitHub refuses {what} ({status})"
         hint = (
-            "the job needs permissions: {pull-requests: write}; a pull request from a fork has a "
-            "token that only reads"
+            "give the job permissions: {pull-requests: write}; the token of a pull "
+            "request from a fork can only read"
         )
         raise KeyRefused(message, hint=hint)
     if status >= 300:
@@ -162,7 +163,7 @@ def _ask(client: BlockingClient, method: str, url: str, body: object = None) -> 
     try:
         return parsed(answer)
     except ValueError:
-        raise TargetError(f"GitHub answers {what} with something else than JSON") from None
+        raise TargetError(f"GitHub's answer to {what} is not JSON") from None
 
 
 def _connected(client: BlockingClient, method: str, url: str, body: object) -> tuple[int, bytes]:

@@ -111,7 +111,7 @@ class _Opener:
             return Http(spec, await self._shared_client())
         except httpx.InvalidURL:
             hint = "write it like https://status.example.com/ready"
-            raise UsageError("the guard `http` has something else than a URL", hint=hint) from None
+            raise UsageError("the `http` of the guard is not a URL", hint=hint) from None
 
     def _window(self, spec: WindowGuard) -> Guard:
         try:
@@ -153,7 +153,10 @@ def _github_token(env: Mapping[str, str]) -> str:
     if not token:
         raise PreflightRefused("the guard `github` needs a token", hint="set GITHUB_TOKEN")
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise UsageError("GITHUB_TOKEN has characters that no token has", hint="copy it again")
+        raise UsageError(
+            "GITHUB_TOKEN has characters that cannot be part of a token",
+            hint="copy the token again",
+        )
     return token
 
 
@@ -261,9 +264,9 @@ class Flag:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise GuardUnanswered(error.strerror or "it cannot be looked at") from None
+            raise GuardUnanswered(error.strerror or "it cannot be read") from None
         except ValueError:  # a zero byte in the path
-            raise GuardUnanswered("it cannot be looked at") from None
+            raise GuardUnanswered("it cannot be read") from None
         return Hold(f"`{self.path.name}` exists", _FILE_AGAIN)
 
 
@@ -286,7 +289,7 @@ class Sql:
         except (QueryRefused, TargetError) as error:
             raise GuardUnanswered(str(error)) from None
         if len(table.rows) != 1 or len(table.columns) != 1:
-            raise GuardUnanswered("its query gives something else than one value")
+            raise GuardUnanswered("its query does not give exactly one value")
         return table.rows[0][0]
 
     def _outside(self, value: float) -> str | None:
@@ -300,7 +303,7 @@ class Sql:
 
 def _number(value: Json) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise GuardUnanswered("its query gives no number")
+        raise GuardUnanswered("its query does not give a number")
     return value
 
 
@@ -308,7 +311,7 @@ def _no(value: Json) -> str | None:
     """Read a truth value; databases without a boolean type give 0 or 1."""
     if not isinstance(value, int | float) or value not in (0, 1):
         raise GuardUnanswered("its query gives neither true nor false")
-    return None if value else "the guard's query says no"
+    return None if value else "the guard's query gives false"
 
 
 def _shown(bound: float) -> str:

@@ -82,7 +82,7 @@ def explained(
 
 
 def asks_for_password(proxy: str | None) -> TargetError:
-    message = f"the proxy{f' {proxy}' if proxy else ''} asks for a user and a password (407)"
+    message = f"the proxy{f' {proxy}' if proxy else ''} requires a user and a password (407)"
     hint = "write them into the proxy's variable: HTTPS_PROXY=http://user:password@host:port"
     return TargetError(message, hint=hint)
 
@@ -105,14 +105,19 @@ def _tls(chain: list[BaseException], host: str) -> Unanswered | TargetError | No
     for one in chain:
         if isinstance(one, ssl.SSLCertVerificationError):
             message = f"the certificate of {host} is not trusted: {_plain(one.verify_message)}"
-            hint = "where an authority of your own signs it, name its certificate in SSL_CERT_FILE"
+            hint = (
+                "if your own authority has signed it, name the authority's certificate in "
+                "SSL_CERT_FILE"
+            )
             return TargetError(message, hint=hint)
     for one in chain:
         if isinstance(one, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
-            return Unanswered("no connection: it was cut as it was made", maybe_taken=False)
+            return Unanswered(
+                "no connection: it was closed while it was being made", maybe_taken=False
+            )
         if isinstance(one, ssl.SSLError):
             reason = _plain((one.reason or "").replace("_", " ").lower()) or "refused"
-            hint = "does it speak https at this address, or http?"
+            hint = "is it https or http at this address?"
             return TargetError(f"no TLS connection to {host}: {reason}", hint=hint)
     return None
 
@@ -138,13 +143,13 @@ def _unfit(
 ) -> TargetError | None:
     """Explain errors that no retry can fix."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | UnicodeError):
-        return TargetError("the URL or key has characters that no URL may have")
+        return TargetError("the URL or key has characters that are not allowed in a URL")
     if isinstance(error, httpx.LocalProtocolError):
-        return TargetError(f"the request to {host} cannot be written as HTTP")
+        return TargetError(f"the request to {host} is not valid HTTP")
     garbled = any(isinstance(one, h11.RemoteProtocolError) for one in chain)
     if garbled and not answered:
-        hint = "is there another server at this address, or does it speak https?"
-        return TargetError(f"{host} answers with something else than HTTP", hint=hint)
+        hint = "is it another server at this address, or does it need https?"
+        return TargetError(f"{host} does not answer in HTTP", hint=hint)
     return None
 
 
@@ -153,7 +158,7 @@ def _passing(error: Exception, chain: list[BaseException], place: str) -> Unansw
     for one in chain:
         if isinstance(one, socket.gaierror):
             silent = one.errno == socket.EAI_AGAIN
-            words = f"DNS does not answer for {place}" if silent else f"DNS knows no {place}"
+            words = f"DNS does not answer for {place}" if silent else f"DNS does not know {place}"
             return Unanswered(f"no connection: {words}", maybe_taken=False)
     if connecting:
         return Unanswered(_unconnected(error, chain), maybe_taken=False)
@@ -167,9 +172,9 @@ def _unconnected(error: Exception, chain: list[BaseException]) -> str:
         return "no connection in time"
     for one in chain:
         if isinstance(one, ConnectionRefusedError):
-            return "no connection: it is refused"
+            return "no connection: it was refused"
         if isinstance(one, OSError) and one.errno in _NO_ROUTE:
-            return "no connection: there is no way to it"
+            return "no connection: no route to the host"
     return "no connection"
 
 
@@ -245,12 +250,14 @@ class Client:
                 if len(body) > _LARGE and not alone:
                     alone = await self._large.acquire()
         except zlib.error:
-            raise TargetError("the server's answer is not the gzip that it is said to be") from None
+            raise TargetError(
+                "the server's answer is not valid gzip, although it says so"
+            ) from None
         finally:
             if alone:
                 self._large.release()
         if unzip and sent and not unzip.eof:
-            raise TargetError("the server's answer ends within its gzip")
+            raise TargetError("the server's answer ends before its gzip is complete")
         return bytes(body)
 
 
@@ -348,7 +355,7 @@ def _decoder(headers: httpx.Headers) -> Any:
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
         case others:
             shown = "".join(c if c.isprintable() else "?" for c in ", ".join(others))[:_SHOWN]
-            message = f"the server's answer is encoded as `{shown}`, and gzip once is the most"
+            message = f"the server's answer is encoded as `{shown}`; only a single gzip is accepted"
             raise TargetError(message, hint="is there a proxy in between that encodes it again?")
 
 
@@ -385,7 +392,7 @@ def _way(verify: ssl.SSLContext, proxy: Proxy | None) -> httpx.AsyncHTTPTranspor
             proxy=httpx.Proxy(proxy.url) if proxy else None,
         )
     except ImportError:
-        message = f"{proxy and proxy.variable} is a SOCKS proxy, and the package socksio is missing"
+        message = f"{proxy and proxy.variable} is a SOCKS proxy, but the package socksio is missing"
         raise UsageError(message, hint="pip install socksio, or name an http:// proxy") from None
     except (ValueError, httpx.InvalidURL):
         raise UsageError(f"{proxy and proxy.variable} is not a proxy's address") from None
@@ -404,7 +411,7 @@ def _context(variable: str, kind: str, path: str, there: bool) -> ssl.SSLContext
     """Load certificates; raise if they cannot be read, since then nothing could be trusted."""
     hint = f"name a {kind} of certificates (PEM), or unset {variable}"
     if not there:
-        raise UsageError(f"{variable} names a {kind} that is not there: {path!r}", hint=hint)
+        raise UsageError(f"{variable} names a {kind} that does not exist: {path!r}", hint=hint)
     try:
         if kind == "file":
             return ssl.create_default_context(cafile=path)
@@ -501,5 +508,7 @@ def _entry(variable: str, text: str) -> _Direct:
         hint = (
             "write names, addresses and ranges with commas between: .example.com,10.0.0.0/8,[::1]"
         )
-        raise UsageError(f"{variable} has `{shown}`, which is no name, address or range", hint=hint)
+        raise UsageError(
+            f"{variable} has `{shown}`, which is not a name, address or range", hint=hint
+        )
     return _Direct(None, domain, port)

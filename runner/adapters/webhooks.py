@@ -34,7 +34,7 @@ def url_problem(hook: Hook, environ: Mapping[str, str]) -> str | None:
     url = environ.get(hook.variable, "").strip()
     if not url:
         return f"{hook.variable} is not set"
-    return None if is_http(url) else f"{hook.variable} holds something else than a URL"
+    return None if is_http(url) else f"{hook.variable} is not a URL"
 
 
 async def post(

@@ -43,7 +43,7 @@ def _cancel(session: Session, given: Given) -> Answer:
     record, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
     said = f"{record.status}: {words.were_sent(totals)}"
     if unanswered:
-        said += f"; {unanswered:,} more may have been taken: no answer has come"
+        said += f"; {unanswered:,} more may have been accepted: the server did not answer"
     if jobs:
         said += f"; {counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} still running"
     return status_of(session, record.id, said)
@@ -52,7 +52,7 @@ def _cancel(session: Session, given: Given) -> Answer:
 TOOLS = (
     Tool(
         "pause",
-        "Hold a run that is under way; `resume` lets it go on." + GATED,
+        "Hold a run that is under way; `resume` continues it." + GATED,
         arguments(("run",), RUN),
         ("status.v1",),
         _pause,
@@ -60,13 +60,15 @@ TOOLS = (
     ),
     Tool(
         "resume",
-        "Go on with a run that was stopped, was paused or has crashed." + GATED,
+        "Continue a run that was stopped, was paused or has crashed." + GATED,
         arguments(
             ("run",),
             {
                 **RUN,
-                "from_journal": flag("Send what it was started with, whatever its file says now."),
-                "past_failures": flag("Go on although the plan stops on a failure."),
+                "from_journal": flag(
+                    "Send the plan as the run started with it, even if the file has changed."
+                ),
+                "past_failures": flag("Go on even though the plan stops on failures."),
                 "detach": flag("Leave the rest to the workers."),
             },
         ),

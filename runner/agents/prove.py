@@ -84,8 +84,12 @@ TOOLS = (
                 **PLAN,
                 **SUBSET,
                 **TARGET,
-                "applied": flag("Also: was this plan, unchanged, completed on the target?"),
-                "wait": text("How long to ask again, as `10m`.", default="0s"),
+                "applied": flag(
+                    "Also require that this plan, unchanged, is completed on the target."
+                ),
+                "wait": text(
+                    "How long to keep asking until everything holds, such as `10m`.", default="0s"
+                ),
             },
         ),
         ("check.v1",),

@@ -72,7 +72,7 @@ def _plan_out(session: Session, given: Given) -> Answer:
     refuse_expired(seconds)
     out = to_write(given["out"])
     if Path(out).exists() and load_saved(out) is None:
-        raise UsageError(f"{out} is there, and no saved plan", hint="name another file")
+        raise UsageError(f"{out} exists and is not a saved plan", hint="name another file")
     found = _found(session, given, {"out": out})
     built, plan = found.built, found.plan
     assert built  # noqa: S101 - nothing can be written of a saved plan
@@ -90,8 +90,8 @@ def _plan_out(session: Session, given: Given) -> Answer:
 TOOLS = (
     Tool(
         "plan",
-        "Show exactly what a run would send: stages, events, what is skipped and why, the digest. "
-        "Nothing is sent. Also of a saved plan; `plan_out` saves one.",
+        "Show exactly what a run would send: stages, events, what is skipped and why, "
+        "the digest. Nothing is sent. It shows saved plans too; `plan_out` saves one.",
         arguments(("plan",), {**PLAN, **SUBSET, **TARGET, **FACTS}),
         ("execution-plan.v1",),
         _plan,
@@ -107,7 +107,7 @@ TOOLS = (
                 "out": text("The file to write."),
                 **SUBSET,
                 **TARGET,
-                "expires": text("How long it may be run.", default="24h"),
+                "expires": text("How long the saved plan stays valid.", default="24h"),
             },
         ),
         ("execution-plan.v1",),

@@ -76,10 +76,8 @@ TOOLS = (
                 "plan": text("A saved plan; or, for the target embedded, a plan file."),
                 **SUBSET,
                 **TARGET,
-                "no_wait": flag(
-                    "Send without following: no job is looked at, no stage waited for."
-                ),
-                "detach": flag("Leave it to the workers, and be done."),
+                "no_wait": flag("Only send: do not follow jobs, and do not wait between stages."),
+                "detach": flag("Leave the run to the workers and return."),
             },
         ),
         ("run.v1", "submission.v1"),
@@ -89,15 +87,15 @@ TOOLS = (
     ),
     Tool(
         "retry",
-        "Send what failed in a run once more, as a run of its own." + GATED,
+        "Send what failed in a run again, as a new run." + GATED,
         arguments(
             ("run",),
             {
                 **RUN,
                 "outcome": texts(
-                    "Only events that ended so.", *(o for o in OUTCOMES if o in FAILURES)
+                    "Only events with these outcomes.", *(o for o in OUTCOMES if o in FAILURES)
                 ),
-                "item": texts("Only items whose names fit these globs."),
+                "item": texts("Only items whose names match these globs."),
                 "dry_run": flag("Only show what would be sent."),
             },
         ),

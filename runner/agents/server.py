@@ -327,7 +327,7 @@ def _result(
     if document is not None:
         whole = json_safe(json.dumps(document, ensure_ascii=False))
         if len(whole) > _MOST:
-            hint = "ask for a part: `limit`, `item`, `only`; or use the command line"
+            hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
             large = UsageError(f"the result has {len(whole):,} characters", hint=hint)
             texts, error = [for_an_agent(large, TOOLS)], large
         else:

@@ -34,7 +34,7 @@ def inside(name: str) -> str:
     Raises `UsageError`.
     """
     if name == "-":
-        raise UsageError("`-` is stdin, which the protocol has", hint="name a file")
+        raise UsageError("`-` is stdin, which the protocol uses", hint="name a file")
     try:
         real = within(name)
     except FileRefused as refused:
@@ -42,7 +42,7 @@ def inside(name: str) -> str:
         raise UsageError(message, hint=refused.hint or "name a file of this repository") from None
     if not real.is_relative_to(root := _root()):
         hint = "name a file of it, by a path relative to the working directory"
-        raise UsageError(f"{name} lies outside {root}, which this server works in", hint=hint)
+        raise UsageError(f"{name} lies outside {root}, where this server works", hint=hint)
     return name
 
 
@@ -56,7 +56,7 @@ def to_write(name: str) -> str:
     given, real = Path(name), Path(inside(name)).resolve()
     parts = {part.casefold() for part in (*given.parts, *real.relative_to(_root()).parts)}
     if FOLDER in parts:
-        hint = "a person writes what approves a plan; name a file elsewhere"
+        hint = "only a person may approve a plan; name a file elsewhere"
         raise UsageError(f"{name} lies in a folder of approvals", hint=hint)
     if real.is_dir():
         raise UsageError(f"{name or '.'} is a folder", hint="name a file")
@@ -74,8 +74,10 @@ def known_target(name: str | None) -> str | None:
     except ValueError:
         local = False
     if not local:
-        hint = "write embedded, dev or cloud; or name an environment whose `target` it is: `env`"
-        raise UsageError(f"target {name!r} is no address that an agent may name", hint=hint)
+        hint = (
+            "write embedded, dev or cloud; or use `env` with an environment that has it as `target`"
+        )
+        raise UsageError(f"target {name!r} is not an address that an agent may name", hint=hint)
     return name
 
 
@@ -191,31 +193,36 @@ class Tool:
 PLAN = {"plan": text("The plan file, by its path from the working directory.")}
 
 
-_ENV = {"env": text("The environment of the project file to work in.")}
+_ENV = {"env": text("The environment of the project file to use.")}
 
 
 READING = {
-    "vars": {"type": "object", "description": "Template variables; they go over the plan's."},
-    "strict": flag("Warnings count as errors."),
+    "vars": {"type": "object", "description": "Template variables; they override the plan's."},
+    "strict": flag("Treat warnings as errors."),
     "collections": {
         "type": "object",
         "additionalProperties": {"type": "string"},
-        "description": "Files whose items stand in place of those of collections, by their names.",
+        "description": "Files with items that replace those of collections, by collection name.",
     },
     **_ENV,
 }
 
 
-FACTS = {"facts": text("Plan from the answers in this file, and ask no database.")}
+FACTS = {"facts": text("Take the database's answers from this file, and ask no database.")}
 
 
 SELECTORS = {
     "only": texts("Only these operations."),
-    "skip": texts("Leave these operations out."),
-    "item": texts("Only items whose names fit these globs, as `acme/*`; after `!`: without them."),
-    "limit": number("Only the first so many items of each collection."),
-    "sample": number("Only a choice of so many items of each collection."),
-    "seed": {"type": "integer", "description": "Another choice for `sample`."},
+    "skip": texts("Skip these operations."),
+    "item": texts(
+        "Only items whose names match these globs, such as `acme/*`; `!` before a glob excludes."
+    ),
+    "limit": number("Only this many items of each collection, the first ones."),
+    "sample": number("Only this many items of each collection, chosen by `seed`."),
+    "seed": {
+        "type": "integer",
+        "description": "The seed of `sample`: another seed chooses other items.",
+    },
 }
 
 
@@ -258,7 +265,7 @@ def variables_of(given: Given) -> dict[str, Json]:
     variables: dict[str, Json] = dict(given.get("vars", {}))
     for name, value in variables.items():
         if wrong := fault(value):
-            raise UsageError(f"vars.{name} holds {wrong}")
+            raise UsageError(f"vars.{name} has {wrong} in it")
         refuse_secret(f"vars.{name}", f"{name}={json.dumps(value)}")
     return variables
 

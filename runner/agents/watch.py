@@ -65,7 +65,7 @@ def _events(session: Session, given: Given) -> Answer:
     )
     offset, limit = given.get("offset", 0), given.get("limit", 1000)
     found = list(islice(chosen, offset, offset + limit + 1))
-    said = f"there are more: ask with offset {offset + limit}" if len(found) > limit else ""
+    said = f"there are more: continue with offset {offset + limit}" if len(found) > limit else ""
     events = list(map(event_json, found[:limit]))
     return Answer(document("EventList", run_id=record.id, events=events), said)
 
@@ -92,11 +92,11 @@ TOOLS = (
         arguments(
             (),
             {
-                "plan": text("Only of plans with such names; `*` is any text."),
-                "target": text("Only on this target."),
-                "state_is": texts("Only in these states.", *STATES),
-                "since": text("Only those that were started so long ago at most, as `7d`."),
-                "limit": number("So many at most.", default=20),
+                "plan": text("Only runs of plans with these names; `*` stands for any text."),
+                "target": text("Only runs on this target."),
+                "state_is": texts("Only runs in these states.", *STATES),
+                "since": text("Only runs that were started within this time, such as `7d`."),
+                "limit": number("The most entries to return.", default=20),
             },
         ),
         ("runs.v1",),
@@ -109,12 +109,12 @@ TOOLS = (
             (),
             {
                 **LATEST,
-                "operation": texts("Only of these operations."),
-                "item": texts("Only of items whose names fit these globs."),
+                "operation": texts("Only events of these operations."),
+                "item": texts("Only events of items whose names match these globs."),
                 "outcome": texts("Only such.", *OPEN_OUTCOMES, *OUTCOMES),
-                "failed": flag("Only those that did not take effect."),
-                "limit": number("So many at most.", default=1000),
-                "offset": number("Those after so many.", minimum=0, default=0),
+                "failed": flag("Only events that did not take effect."),
+                "limit": number("The most entries to return.", default=1000),
+                "offset": number("How many entries to skip first.", minimum=0, default=0),
             },
         ),
         ("events.v1",),
@@ -122,7 +122,7 @@ TOOLS = (
     ),
     Tool(
         "logs",
-        "Tell what a run did, what it noted and why it waited.",
+        "Show what a run did, what it noted and why it waited.",
         arguments((), LATEST),
         ("logs.v1",),
         _logs,

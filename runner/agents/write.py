@@ -76,7 +76,7 @@ TOOLS = (
             ("plan",),
             {
                 "plan": text("The file to write."),
-                "for": text("The name of items of your own, such as users."),
+                "for": text("The name of your own kind of items, such as users."),
             },
         ),
         (),
@@ -102,13 +102,13 @@ TOOLS = (
     ),
     Tool(
         "diff",
-        "Show what a plan sends otherwise than an older one.",
+        "Show how what a plan sends differs from an older plan.",
         arguments(
             ("plan", "old"),
             {
                 **PLAN,
                 "old": text(
-                    "A plan file, a saved plan, or git revisions, as `main` or `main..HEAD`."
+                    "A plan file, a saved plan, or git revisions such as `main` or `main..HEAD`."
                 ),
                 **SUBSET,
                 **FACTS,

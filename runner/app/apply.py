@@ -125,10 +125,12 @@ def _missing(
     for name in sorted(_wanted(plan) - {other.name for other in plans}):
         whole = [run for run in session.ledger(name, plan.path, target) if not run.partial]
         if not whole or not whole[0].done:
-            message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
+            message = (
+                f"{plan.name} depends on `{name}`, which is not among these plans and not applied"
+            )
             hint = (
-                "is its name right, and its file among these? A plan with a `schedule` counts "
-                "once a run of it has completed"
+                "check its name, and name its file too; a plan with a `schedule` counts "
+                "as applied once a run of it has completed"
             )
             yield PreflightRefused(message, hint=hint)
 
@@ -231,7 +233,7 @@ class _Applying:
         try:
             return self._one(plan, before, again=again)
         except _Meanwhile as other:
-            self.session.reporter.say(f"{plan.name} was run meanwhile: run {other}")
+            self.session.reporter.say(f"{plan.name} has been run in the meantime: run {other}")
             return self._decide(plan)
 
     def _entry(self, plan: BackfillPlan) -> LedgerEntry:
@@ -240,8 +242,8 @@ class _Applying:
     def _changed(self, before: LedgerEntry) -> StalePlan:
         run_id = before.run and before.run.run_id
         message = (
-            f"changed: {before.name} was applied by run {run_id}, and its files are others now: "
-            f"`apply --again {before.name}` runs it"
+            f"changed: {before.name} was applied by run {run_id}, but its files have "
+            f"changed since: `apply --again {before.name}` runs it again"
         )
         self.session.reporter.say(message)
         return StalePlan(message)
@@ -321,14 +323,16 @@ def _refuse_open(session: Session, found: LedgerEntry) -> None:
         return
     run_id = found.run.run_id
     if found.state == "unfinished":
-        message = f"{found.name}: run {run_id} has not come to its end"
+        message = f"{found.name}: run {run_id} has not ended"
         state = session.store.run_state(run_id)
         hint = how_to_go_on(session.store, state.record, "goes on with it")
         if state.goes_on and state.record.wanted is None:
-            hint = f"{state.holder} drives it: `backfill status {run_id} --watch` follows it"
+            hint = f"{state.holder} drives it: watch it with `backfill status {run_id} --watch`"
         raise Incomplete(message, hint=hint)
     if found.state == "sent":
-        message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"
+        message = (
+            f"{found.name}: run {run_id} was sent but not followed, so its outcome is not known"
+        )
         raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")
     if found.state == "failed":
         ways = how_to_make_good(session.store, session.store.find(run_id))

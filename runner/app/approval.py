@@ -28,7 +28,7 @@ def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
     if not plan.needs_approval or approved(plan.path, plan.digest, target):
         return
     message = (
-        f"{plan.name} demands an approval of what it sends, and no file in "
+        f"{plan.name} needs an approval, but no file in "
         f"{os.path.relpath(_approvals(plan.path))} names its digest for {target.name}"
     )
     raise PreflightRefused(message, hint=how_to_approve(plan.path, plan.name, plan.digest))
@@ -43,7 +43,7 @@ def approved(path: str, digest: str, target: Target) -> bool:
 
 def how_to_approve(path: str, name: str, digest: str) -> str:
     file = os.path.relpath(_approvals(path) / f"{name}.yaml")
-    return f"whoever has reviewed it adds {file} with: digest: {digest}"
+    return f"after a review, the reviewer adds {file} with: digest: {digest}"
 
 
 def _approvals(path: str) -> Path:

@@ -70,18 +70,18 @@ def _may_go_on(session: Session, state: RunState) -> bool:
     left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
     if holder and record.wanted == "pause":
         store.withdraw_pause(record.id)
-        say(f"run {record.id} goes on: {left or f'{holder} drives it'}")
+        say(f"run {record.id} continues: {left or f'{holder} drives it'}")
         return False
     if left and submission and not submission.late:
         follow = f"`backfill status {record.id} --watch` follows it"
         hint = f"{follow}, `backfill cancel {record.id}` ends it"
-        raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
+        raise LockHeld(f"run {record.id} is under way: {left}", hint=hint)
     return True
 
 
 def _cancelled(record: RunRecord) -> UsageError:
-    hint = f"start a new run; `backfill status {record.id}` shows what can be sent again"
-    return UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
+    hint = f"start a new run; `backfill status {record.id}` shows what can be retried"
+    return UsageError(f"run {record.id} was cancelled and cannot be resumed", hint=hint)
 
 
 def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
@@ -95,11 +95,11 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
     if from_journal or record.parent or unchanged(kept.inputs):
         return kept
     hint = (
-        "restore it, or send what the run was started with: "
-        f"`backfill resume {record.id} --from-journal`"
+        "restore the file, or continue with the plan as the run started: `backfill "
+        f"resume {record.id} --from-journal`"
     )
     if not Path(record.path).exists():
-        raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
+        raise StalePlan(f"the plan of run {record.id}, {record.path}, no longer exists", hint=hint)
     built = build(
         session,
         record.path,
@@ -170,7 +170,9 @@ def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:
         return plan
     if not any(stage.until for stage in plan.stages):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        hint = "they are for operations that are sent in rounds `until` a goal is met"
+        hint = (
+            "leave them out: they are for operations that are sent in rounds `until` a goal is met"
+        )
         raise UsageError(f"{named}: this run has no drain", hint=hint)
     stages = tuple(
         replace(stage, until=stage.until and replace(stage.until, **given)) for stage in plan.stages

@@ -93,7 +93,7 @@ def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
     warning = Problem(
         f"the embedded target has no handler for {names}: no job will start",
         plan.path,
-        hint="name one in the plan's `handlers`, or choose a server with --target",
+        hint="add one to the plan's `handlers`, or choose a server with --target",
         severity="warning",
         rule="no-handler",
     )

@@ -101,9 +101,9 @@ def _nothing(path: str, skipped: Sequence[str], checks: Sequence[str]) -> Prefli
         hint = "`backfill plan` shows what is skipped and why"
     elif skipped:
         message = f"{path} has only checks that need a run: {', '.join(skipped)}"
-        hint = "write one that asks for what is there now, or ask the ledger with --applied"
+        hint = "add a check that can be asked without a run, or ask the ledger with --applied"
     else:
-        message = f"{path} has no check and no coverage to ask"
+        message = f"{path} has no check and no coverage"
         hint = "add `checks:` or `coverage:` to the plan or its catalog, or ask the ledger with"
         hint += " --applied"
     return PreflightRefused(message, hint=hint)

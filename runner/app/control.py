@@ -32,19 +32,19 @@ def pause(session: Session, run: str) -> RunState:
         raise _not_under_way(record)
     if state.holder is None:
         hint = f"`backfill resume {record.id}` continues it"
-        raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
+        raise UsageError(f"run {record.id} is not under way: no process drives it", hint=hint)
     if not session.store.request_pause(record.id):
         raise _to_be_cancelled(record)
     return state
 
 
 def _to_be_cancelled(record: RunRecord) -> UsageError:
-    hint = f"`backfill logs {record.id}` says who requested it"
-    return UsageError(f"run {record.id} is to be cancelled, which is for good", hint=hint)
+    hint = f"`backfill logs {record.id}` shows who requested it"
+    return UsageError(f"run {record.id} is being cancelled, which cannot be undone", hint=hint)
 
 
 def _not_under_way(record: RunRecord) -> UsageError:
-    hint = f"`backfill status {record.id}` shows what came of it, `backfill runs` the others"
+    hint = f"`backfill status {record.id}` shows how it ended, `backfill runs` lists the others"
     if record.status not in OVER:
         hint = f"`backfill resume {record.id}` continues it"
     return UsageError(f"run {record.id} is not under way: it is {record.status}", hint=hint)
@@ -54,12 +54,12 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
     """Hold a target: no run of this state sends to it for `seconds`, or until `let_go`. Return the
     target's name."""
     if not reason.strip():
-        raise UsageError("--reason is empty", hint="say why: it is shown with every run that waits")
+        raise UsageError(
+            "--reason is empty", hint="give a reason: it is shown with every run that waits"
+        )
     refuse_seconds("seconds", seconds)
     if seconds == 0:
-        raise UsageError(
-            "a hold of 0s holds nothing", hint="leave the time out, or write it like 4h"
-        )
+        raise UsageError("a hold of 0s holds nothing", hint="leave --for out, or write it like 4h")
     found = session.target(target)
     session.store.hold(found.address, found.name, reason, seconds)
     return found.name
@@ -83,7 +83,7 @@ def tune(
 ) -> RunRecord:
     """Change the pace of a run from its next batch on; `delay` in seconds."""
     if batch_size is None and delay is None and max_in_flight is None:
-        hint = "say --batch-size, --delay, --max-in-flight, or several of them"
+        hint = "give --batch-size, --delay, --max-in-flight, or several of them"
         raise UsageError("nothing to change", hint=hint)
     refuse_count("batch_size", batch_size)
     refuse_seconds("delay", delay)
@@ -107,20 +107,23 @@ def _refuse_sent(session: Session, record: RunRecord) -> None:
     """Raise `UsageError` if no batch is left whose pace could change."""
     stages = load_head(record.head).stages
     if all(stage.begins is not None for stage in stages):
-        hint = "its events have the times at which they start: `pacing: scheduled`"
+        hint = "its events carry their own start times: `pacing: scheduled`"
         raise UsageError(f"run {record.id} has no pauses to change", hint=hint)
     if record.target == "embedded" or any(stage.deferred for stage in stages):
         return  # a resume sends unfinished events again; a drain may have more rounds
     sent = session.store.reading(record).next_position()
     if sent >= sum(stage.total for stage in stages):
-        hint = f"`backfill status {record.id}` shows what goes on"
+        hint = f"`backfill status {record.id}` shows what is still running"
         raise UsageError(f"run {record.id} has sent all of its events", hint=hint)
 
 
 def _refuse_uncounted(record: RunRecord) -> None:
     """Raise `UsageError` if `max_in_flight` would have no effect."""
     if not record.follow:
-        hint = "it counts events whose jobs go on, as far as the run follows them"
+        hint = (
+            "it limits events whose jobs are running, and only a run that follows its jobs "
+            "knows them"
+        )
         raise UsageError(f"--max-in-flight: run {record.id} follows no jobs", hint=hint)
     if not any(stage.waits for stage in load_head(record.head).stages):
         hint = "it is for operations that wait for their jobs: `wait: completed`"
@@ -172,7 +175,7 @@ def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
                 message = (
                     f"run {record.id} is requested to end, but its process has not done so yet"
                 )
-                raise Incomplete(message, hint=f"look at it: {state.holder}")
+                raise Incomplete(message, hint=f"look at that process: {state.holder}")
             time.sleep(0.2)
             state = store.run_state(record.id)
         if state.record.status not in _OPEN:

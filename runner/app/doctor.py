@@ -93,7 +93,7 @@ def _read(
     stages = counted(len(plan.stages), "stage")
     message = f"{plan.name}: {counted(plan.events, 'event')}, {stages}"
     if plan.may_send or plan.if_empty == "ok":
-        return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
+        return plan, [Finding("plan", "ok", f"{message}; every payload meets its contract")]
     hint = "`backfill plan` shows what is skipped and why"
     return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", hint)]
 
@@ -171,15 +171,17 @@ async def _guard(
                 if isinstance(guard, Command):
                     guard.find()
                 if isinstance(spec, CommandGuard | HttpGuard):
-                    return Finding("guard", "ok", f"{called} is asked by a run alone")
+                    return Finding("guard", "ok", f"{called} is only asked by a run")
                 hold = await guard.ask()
             except GuardUnanswered as error:
-                hint = "a run is refused: repair what it asks"
+                hint = "a run would be refused: fix what the guard asks"
                 return Finding("guard", "fail", f"{called} cannot be asked: {error}", hint)
     except BackfillError as error:
         return failed("guard", error)
     if hold:
-        return Finding("guard", "warn", f"{called} holds: {hold.reason}", "a run waits meanwhile")
+        return Finding(
+            "guard", "warn", f"{called} holds: {hold.reason}", "a run waits until it lets go"
+        )
     return Finding("guard", "ok", f"{called} lets a run go on")
 
 
@@ -191,7 +193,7 @@ def _holds(session: Session, target: Target) -> list[Finding]:
             "hold",
             "warn",
             f"{hold.target} is held by {hold.holder}: {hold.reason}",
-            f"runs wait until it is let go: `backfill resume --target {hold.target}`",
+            f"runs wait until the hold is released: `backfill resume --target {hold.target}`",
         )
         for hold in holds
         if hold.address == target.address
@@ -245,13 +247,13 @@ def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fi
         if not thorough:
             return []
         hint = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
-        return [Finding("github", "warn", "no token: its rate limit is not known", hint)]
+        return [Finding("github", "warn", "no token, so its rate limit is not known", hint)]
     from runner.adapters.guards import github_rate
 
     try:
         rate = blocking(github_rate(session.environ))
         reset = datetime.fromtimestamp(rate.reset, UTC).strftime("%H:%M UTC")
     except (GuardUnanswered, ValueError, OverflowError, OSError) as error:
-        hint = "look at GITHUB_TOKEN and the network"
-        return [Finding("github", "warn", f"its rate limit cannot be told: {error}", hint)]
+        hint = "check GITHUB_TOKEN and the network"
+        return [Finding("github", "warn", f"its rate limit cannot be read: {error}", hint)]
     return [examine_github(plan, rate.remaining, rate.limit, reset)]

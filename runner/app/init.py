@@ -144,14 +144,14 @@ def _own(plan: Path, name: str, items: str, worker: str) -> dict[str, str]:
     from runner.spec.own import RESERVED
 
     if not _WORD.fullmatch(items) or items in RESERVED:
-        hint = "letters, digits and `_`, as in --for users"
+        hint = "use letters, digits and `_`, as in --for users"
         if items in RESERVED:
-            hint = f"plans mean something else by `{items}`: take another"
-        raise UsageError(f"--for: {items} is no name for a collection", hint=hint)
+            hint = f"`{items}` has another meaning in plans: choose another name"
+        raise UsageError(f"--for: {items} cannot be the name of a collection", hint=hint)
     catalog, rows = f"{items}-catalog.yaml", f"{items}.csv"
     for path in map(plan.with_name, (catalog, rows)):
         if path.exists():
-            raise UsageError(f"{path} exists already", hint="give another name, or another folder")
+            raise UsageError(f"{path} exists already", hint="choose another name or another folder")
     operation = f"backfill-{items}"
     text = _OWN_PLAN.format(
         schema=_SCHEMA,

@@ -40,10 +40,13 @@ def examine_hooks(session: Session, plan: str) -> list[Finding]:
     found = []
     for hook in session.project(plan).notify:
         if problem := url_problem(hook, session.environ):
-            hint = f"set {hook.variable} to the URL of the webhook: nobody is told of runs by it"
+            hint = (
+                f"set {hook.variable} to the URL of the webhook: until then it gets no "
+                "notifications"
+            )
             found.append(Finding("notify", "warn", f"{hook.kind}: {problem}", hint))
         else:
-            message = f"{hook.kind}: {hook.variable} is set; it is told of {', '.join(hook.on)}"
+            message = f"{hook.kind}: {hook.variable} is set; it is notified of {', '.join(hook.on)}"
             found.append(Finding("notify", "ok", message))
     return found
 
@@ -53,7 +56,7 @@ def comment_on_pull_request(session: Session, kind: str, text: str, *, anew: boo
     from runner.adapters.github import comment, pull_request
 
     where = comment(pull_request(session.environ), kind, text, anew=anew)
-    said = f"commented: {where}" if where else "no comment: there is nothing to say"
+    said = f"commented: {where}" if where else "no comment was posted: there is nothing to report"
     session.reporter.say(said)
 
 
@@ -80,7 +83,7 @@ class Outbox:
         with suppress(Exception):
             hooks = self.store.hooks(self.run_id)
             for problem in filter(None, (url_problem(hook, self.environ) for hook in hooks)):
-                self._note(f"{problem}: nobody is told of this run by it")
+                self._note(f"{problem}: it gets no notifications of this run")
             if not hooks:
                 return
             async with open_client(env=self.environ) as client:

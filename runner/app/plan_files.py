@@ -202,8 +202,8 @@ def wrong_together(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[
         if file.is_catalog or not isinstance(name, str):
             continue
         if name in seen:
-            message = f"the name `{name}` is that of {seen[name]} already"
-            hint = "give it another: runs, locks and the ledger go by the name"
+            message = f"the name `{name}` is already used by {seen[name]}"
+            hint = "choose another: runs, locks and the ledger go by the name"
             yield document.problem(message, ("metadata", "name"), hint=hint)
         seen.setdefault(name, file.path)
         first.setdefault(name, file)
@@ -211,7 +211,9 @@ def wrong_together(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[
         names = depends_on if isinstance(depends_on, list) else ()
         needs.setdefault(name, [one for one in names if isinstance(one, str)])
     if cycle := after_their_needs(needs)[1]:
-        hint = "`apply` runs what a plan depends on before it: take one of these out"
+        hint = (
+            "`apply` first runs the plans that a plan depends on: remove one of these dependencies"
+        )
         place = ("metadata", "depends_on")
         document = first[cycle[0]].opened.document
         yield document.problem(in_a_circle(cycle), place, hint=hint)

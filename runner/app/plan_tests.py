@@ -67,7 +67,7 @@ def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
                 work.spend(len(came.events))
                 found = differences(expected, came, work)
             except TooMuchWork:
-                message = f"`{case.name}`: the file's tests are more work than they may be"
+                message = f"`{case.name}`: the tests of this file take too much work"
                 hint = "name the `item` of what is expected, or split the file"
                 raise InvalidPlan((replace(place, message=message, hint=hint),)) from None
             yield Tested(path, case.name, case.index, place, expected, found, came)

@@ -39,8 +39,8 @@ def preflight(
         findings = of_server + examine_plan(session, plan, thorough=False)
         fails = tuple(finding for finding in findings if finding.level == "fail")
         if fails:
-            message = "the preflight refuses this run, and nothing was sent"
-            hint = "`backfill doctor` shows more; --skip-preflight sends all the same"
+            message = "the preflight refuses this run; nothing was sent"
+            hint = "`backfill doctor` shows more; --skip-preflight sends anyway"
             raise PreflightRefused(message, hint=hint, findings=fails)
         _tell(session, of_server)
     return Cleared(options, functions)
@@ -88,7 +88,9 @@ def refuse_own_files(plan: ExecutionPlan, options: RunOptions) -> None:
 def refuse_empty(plan: ExecutionPlan) -> None:
     """Raise `PreflightRefused` if there is nothing to send, unless the plan allows that."""
     if not plan.may_send and plan.if_empty == "fail":
-        hint = "`backfill plan` shows what is skipped and why; `if_empty: ok` where that is fine"
+        hint = (
+            "`backfill plan` shows what is skipped and why; if that is fine, write `if_empty: ok`"
+        )
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
 
 
@@ -102,25 +104,25 @@ def followed(
     `UsageError` for --no-wait with a written `max_in_flight`.
     """
     if not target.event_key:
-        message = f"{target.name} needs an event key, and none is set"
+        message = f"{target.name} needs an event key, but none is set"
         raise PreflightRefused(message, hint=f"set {event_key_variables(target.variable)}")
     follow = options.follow and (begun or not plan.scheduled)
     capped = next((stage for stage in plan.stages if stage.cap and stage.cap.written), None)
     if not options.follow and capped:
         message = (
-            f"--no-wait follows no jobs, and `max_in_flight` of `{capped.operation}` counts those "
-            "that go on"
+            f"--no-wait follows no jobs, but `max_in_flight` of `{capped.operation}` "
+            "limits the jobs that are running"
         )
         raise UsageError(message, hint="leave one of them out")
     needed = _why_followed(plan)
     if not follow and needed:
-        message = f"{needed}, and without following nobody knows when that is"
+        message = f"{needed}, which cannot be known without following the jobs"
         raise PreflightRefused(message, hint="leave --no-wait out")
     if not follow and target.kind == "embedded":
-        message = (
-            "the embedded target ends with this process, and jobs that are not followed with it"
+        message = "the embedded target ends with this process, and so do jobs that are not followed"
+        raise PreflightRefused(
+            message, hint="leave --no-wait out, or choose a server with --target"
         )
-        raise PreflightRefused(message, hint="follow them, or choose a server with --target")
     if not follow or target.kind != "cloud" or target.signing_keys:
         return replace(options, follow=follow)
     barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
@@ -130,7 +132,7 @@ def followed(
     if barrier and not needed:
         needed = f"`{barrier.operation}` waits for its jobs to complete"
         hint += ", or send without following: --no-wait"
-    message = f"{needed}, and following jobs on {target.name} needs a signing key"
+    message = f"{needed}, but following jobs on {target.name} needs a signing key"
     raise PreflightRefused(message, hint=hint)
 
 

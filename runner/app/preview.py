@@ -169,6 +169,6 @@ def _target(session: Session, named: str | None, paths: Sequence[str]) -> Target
     found = {session.target(named, path) for path in paths or [HERE]}
     if len(found) > 1:
         names = ", ".join(sorted(target.name for target in found))
-        hint = "show them one project at a time, or give --target"
+        hint = "show them one project at a time, or use --target"
         raise UsageError(f"these plans have several targets: {names}", hint=hint)
     return found.pop()

@@ -57,7 +57,7 @@ def how_to_go_on(store: StateReader, record: RunRecord, does: str) -> str:
     """Return the command that continues an unfinished run and what it `does`, or the one that ends
     a run whose cancelling was requested."""
     if record.wanted == "cancel":
-        return f"`backfill cancel {record.id}` ends it, as was requested"
+        return f"`backfill cancel {record.id}` completes the cancellation that was requested"
     return f"`{resume_command(store.glance(record))}` {does}"
 
 
@@ -164,7 +164,8 @@ def of_all_items(plan: ExecutionPlan) -> list[str]:
         return []
     words = plan.partial.selectors.words
     return [
-        f"the query of the coverage `{measure.name}` goes by no items: {words} leaves none out"
+        f"the query of the coverage `{measure.name}` does not go by items: {words} does "
+        "not limit it"
         for measure in plan.coverage
         if measure.question.key is None
     ]
@@ -228,7 +229,7 @@ def _measured(
         for when in (BEFORE, AFTER)
     )
     if not before:
-        raise UsageError(f"run {record.id} has not written down what the coverage was before it")
+        raise UsageError(f"run {record.id} has no record of the coverage before it")
     return before, after
 
 
@@ -252,8 +253,8 @@ def events_of(
     """Return the events of a run in sending order: of these operations, of items like these
     patterns, with these outcomes, or that did not take effect (`failed`). By default, all."""
     if failed and outcomes:
-        message = "`failed` and `outcome` choose differently"
-        raise UsageError(message, hint="take one of them; an outcome may be given more than once")
+        message = "`failed` and `outcome` exclude each other"
+        raise UsageError(message, hint="use one of them; several outcomes may be given")
     wanted_outcomes = FAILURES if failed else set(outcomes)
     store = session.reader
     record = store.find(run)

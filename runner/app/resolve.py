@@ -72,8 +72,11 @@ def resolver_of(
     if not plan.deferred:
         return None
     if not unchanged(plan.inputs):
-        hint = "restore it, or start a new run; `serve` looks in the folders that it is given"
-        message = f"{plan.path} is not as it was, and stages of run {record.id} are resolved by it"
+        hint = (
+            "restore the file, or start a new run; `backfill serve` needs the file in the "
+            "folders that it is given"
+        )
+        message = f"{plan.path} has changed, and run {record.id} needs it to resolve its stages"
         raise StalePlan(message, hint=hint)
     items = session.store.reading(record).remembered(_ITEMS)
     variables, environment = record.variables, record.environment

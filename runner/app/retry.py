@@ -115,22 +115,25 @@ def _refuse_patterns(
         return
     names = (item for stage in plan.stages for item, _ in stage.items.raw())
     some = islice((name for position, name in enumerate(names) if position in others), _SHOWN)
-    hint = f"items are such as {', '.join(some)}"
+    hint = f"its items are named like {', '.join(some)}"
     if any(stage.grouped for stage in plan.stages):
-        hint += "; an event of several is named after its first: `a +2` is `--item 'a +*'`"
+        hint += (
+            "; an event for several items is named after the first: select `a +2` with "
+            "`--item 'a +*'`"
+        )
     given = " ".join(f"--item {pattern}" for pattern in failed.items)
-    message = f"nothing of run {record.id} that fits {given} is there to retry"
+    message = f"run {record.id} has nothing to retry that matches {given}"
     raise PreflightRefused(message, hint=hint)
 
 
 def _nothing_to_retry(session: Session, record: RunRecord) -> PreflightRefused:
-    message = f"nothing of run {record.id} is there to retry"
+    message = f"run {record.id} has nothing to retry"
     if record.status == "sent":
-        hint = f"`backfill resume {record.id}` follows its jobs: then it is known what failed"
+        hint = f"`backfill resume {record.id}` follows its jobs, to find out what failed"
     elif record.status in ("incomplete", "running"):  # no process drives it: we hold the lock
         hint = how_to_go_on(session.store, record, "sends what was not sent")
     elif ways := how_to_make_good(session.store, record):
         hint = "; ".join(ways)
     else:
-        hint = f"`backfill status {record.id}` shows what came of it, and which runs retry it"
+        hint = f"`backfill status {record.id}` shows how it ended, and which runs retry it"
     return PreflightRefused(message, hint=hint)

@@ -159,8 +159,8 @@ def _as_of(
         trail(disk, place)  # refuse a folder that is another repository
         file = _opened(tree, place)
         if file is None:
-            hint = "was it named otherwise? `--changed-since` finds renamed plans"
-            raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
+            hint = "was it renamed? `--changed-since` finds renamed plans"
+            raise UsageError(f"{path} does not exist in {named} ({commit[:12]})", hint=hint)
         _bring_all(tree, place, file)
         try:
             return build(
@@ -211,7 +211,7 @@ def _reviews(
     with _sides(repository, *commits) as (old, new):
         for path, place in named:
             if not (_is_there(old, place) or _is_there(new, place)):
-                raise UsageError(f"there is no {path}, now or before")
+                raise UsageError(f"{path} does not exist, now or before")
         places = [place for _, place in named]
         there = {plan: _opened(new, plan) for plan in _plans(new, places)}
         plans = {

@@ -43,7 +43,7 @@ class Reviewed:
 def refuse_used(session: Session, run_id: str) -> None:
     """Raise `StalePlan` if the state has the run already: a saved plan is sent once."""
     if record := session.store.known(run_id):
-        message = f"this plan was run already: run {record.id} is {record.status}"
+        message = f"this saved plan was run already: run {record.id} is {record.status}"
         hint = f"see `backfill status {record.id}`, or {AGAIN}"
         raise StalePlan(message, hint=hint)
 
@@ -84,7 +84,7 @@ def _refuse_stale(session: Session, saved: SavedPlan, path: str, target: str | N
         at = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         faults.append(f"it has expired ({at})")
     if saved.tool != __version__:
-        faults.append(f"backfill {saved.tool} has made it, and this is {__version__}")
+        faults.append(f"it was made by backfill {saved.tool}, but this is {__version__}")
     if target is not None and target != saved.target:
         faults.append(f"it was made for --target {saved.target}, not {target}")
     if (chosen := session.environment_name) and chosen != saved.environment:
@@ -92,9 +92,11 @@ def _refuse_stale(session: Session, saved: SavedPlan, path: str, target: str | N
     resolved = session.target(saved.target, saved.plan.path, saved.environment)
     if resolved.address != saved.address:
         was, now = shown(saved.address), shown(resolved.address)
-        faults.append(f"`{saved.target}` was {was}, and is now {now}")
+        faults.append(f"`{saved.target}` was {was} and is now {now}")
     changed = changed_inputs(saved.plan.inputs)
-    faults += [f"{one} has changed" if Path(one).exists() else f"{one} is gone" for one in changed]
+    faults += [
+        f"{one} has changed" if Path(one).exists() else f"{one} no longer exists" for one in changed
+    ]
     difference = None
     if changed:
         try:

@@ -132,7 +132,7 @@ def _before_answer(
     if unfinished and not unfinished.holder:
         record = unfinished.record
         session.reporter.note(
-            f"run {record.id} of this plan has not come to its end: "
-            f"{how_to_go_on(session.store, record, 'continues it')}; "
-            "this is a new run, which sends everything again"
+            f"run {record.id} of this plan has not ended: "
+            f"{how_to_go_on(session.store, record, 'continues it')}; this is a new run, "
+            "which sends everything again"
         )

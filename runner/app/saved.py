@@ -20,7 +20,7 @@ from runner.spec.units import format_duration
 from runner.version import __version__
 
 _FORM = "saved-plan.v1"  # its schema
-AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
+AGAIN = "save and review it again: `backfill plan PLAN --out FILE`"
 _SHORTEST = 1.0  # second that a saved plan must be valid for
 
 
@@ -65,8 +65,8 @@ def save(
 def refuse_expired(seconds: float) -> None:
     """Raise `UsageError` if a plan saved now could never be run."""
     if seconds < _SHORTEST:
-        message = f"a plan that is saved for {format_duration(seconds)} can never be run"
-        raise UsageError(message, hint="give those who review it time, as in 24h")
+        message = f"a plan that expires after {format_duration(seconds)} can never be run"
+        raise UsageError(message, hint="give reviewers time, as in --expires 24h")
 
 
 def load_saved(path: str) -> SavedPlan | None:
@@ -86,7 +86,7 @@ def load_saved(path: str) -> SavedPlan | None:
         if saved and any(map(strange_name, _names(saved.plan))):
             raise Tampered
     except Tampered:
-        message = f"{path} is no longer the plan that was saved: it was changed"
+        message = f"{path} has been changed since it was saved"
         raise StalePlan(message, hint=AGAIN) from None
     return saved
 
@@ -94,8 +94,10 @@ def load_saved(path: str) -> SavedPlan | None:
 def refuse_selectors(selectors: Selectors | None) -> None:
     """Raise `UsageError` for selectors: a saved plan is sent as it was reviewed."""
     if selectors:
-        message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
-        raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
+        message = f"{selectors.words} does nothing for a saved plan: it is run as it was reviewed"
+        raise UsageError(
+            message, hint="select when you save the plan: `backfill plan PLAN --out FILE`"
+        )
 
 
 def refuse_options(options: Mapping[str, bool]) -> None:
@@ -103,7 +105,7 @@ def refuse_options(options: Mapping[str, bool]) -> None:
     given = [name for name, is_given in options.items() if is_given]
     if given:
         message = f"{', '.join(given)} {'do' if given[1:] else 'does'} nothing for a saved plan"
-        raise UsageError(message, hint="it is as it was reviewed")
+        raise UsageError(message, hint="leave it out: a saved plan is run as it was reviewed")
 
 
 def of_its_own(

@@ -56,7 +56,7 @@ def serve_runs(
     store, host, port = session.store, options.host, options.port
     place = _origin(session, options)
     if session.state_file is not None:
-        _LOG.warning("the state is a file: all that share it must be on this machine")
+        _LOG.warning("the state is a file: all processes that share it must be on this machine")
     firings = _firings(session, plans, place, options.target, observer)
 
     def opened() -> Session:
@@ -112,8 +112,8 @@ def _firings(
     for firing in found:
         refuse_embedded(session.target(firing.target, firing.path))
     if target and not found:
-        message = "--target does nothing: it is for PLANS that have a schedule"
-        raise UsageError(message, hint="runs that are submitted have a target of their own")
+        message = "--target does nothing: none of PLANS has a schedule"
+        raise UsageError(message, hint="leave it out: submitted runs have their own targets")
     return found
 
 
@@ -133,12 +133,17 @@ def _worker(
 ) -> Worker:
     """Create the worker. Raises `PreflightRefused` without the SDK, or without a usable key."""
     if missing := _missing_key(session):
-        hint = "or INNGEST_DEV for a dev server, which asks for none"
-        raise PreflightRefused(f"{missing}: requests could not be told from forged ones", hint=hint)
+        hint = "or INNGEST_DEV for a dev server, which needs none"
+        raise PreflightRefused(
+            f"{missing}: without it, forged requests cannot be detected", hint=hint
+        )
     for name in ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
         if not _SIGNING_KEY.fullmatch(session.environ.get(name, "")):
-            hint = "it is hexadecimal, with or without signkey-...- before: `openssl rand -hex 32`"
-            raise PreflightRefused(f"{name} has not the form of a signing key", hint=hint)
+            hint = (
+                "a signing key is hexadecimal, with or without a prefix signkey-...-: make "
+                "one with `openssl rand -hex 32`"
+            )
+            raise PreflightRefused(f"{name} is not a signing key", hint=hint)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the SDK's own, at its import

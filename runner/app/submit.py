@@ -31,7 +31,7 @@ class Submitted:
 
 def refuse_embedded(target: Target) -> None:
     if target.kind == "embedded":
-        message = "the embedded target ends with its process, and no worker could send to it"
+        message = "the embedded target ends with its process: no worker can send to it"
         raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
 
 
@@ -50,8 +50,8 @@ def refuse_unheard(session: Session, target: Target, app: str | None = None) -> 
     found = blocking(functions())
     if found is None:
         session.reporter.note(
-            f"{target.name} does not tell whether a worker listens for {EVENT}; `backfill status` "
-            "shows whether one has taken the run up"
+            f"{target.name} does not tell whether a worker listens for {EVENT}; `backfill "
+            "status` shows whether a worker has picked up the run"
         )
         return
     if app is None and session.has_state:  # do not create a state for this
@@ -60,8 +60,8 @@ def refuse_unheard(session: Session, target: Target, app: str | None = None) -> 
     paused = ", ".join(one.name for one in hearing if one.paused)
     paused = f"; paused: {paused}" if paused else ""
     if all(one.paused for one in hearing):
-        hint = "start one: `backfill serve`, with this state and for this server"
-        hint = f"let them go on there, or {hint}" if hearing else hint
+        hint = "start one with `backfill serve`, with this state and for this server"
+        hint = f"unpause them there, or {hint}" if hearing else hint
         message = f"no worker listens for {EVENT} on {target.name}{paused}"
         raise PreflightRefused(message, hint=hint)
     names = ", ".join(one.name for one in hearing if not one.paused)
@@ -100,7 +100,7 @@ def enqueue(
     except BackfillError as error:
         with holding(parked):  # release it: no worker will come for it
             pass
-        hint = f"`backfill resume {run_id} --detach` asks for it once more"
+        hint = f"submit it again with `backfill resume {run_id} --detach`"
         raise TargetError(f"run {run_id} is not submitted: {error}", hint=hint) from None
     return str(event["id"])
 

@@ -87,7 +87,7 @@ def sync(
     this machine follows the same.
     """
     if options.every < _SHORTEST:
-        raise UsageError("--every is at least 1s")
+        raise UsageError("--every must be at least 1s")
     named_target = options.apply.target
     where = f"environment {session.environment_name or ''}"  # of the repository's project file
     if named_target:
@@ -111,7 +111,7 @@ def sync(
 
 def _refuse_unasked(options: SyncOptions, target: Target) -> None:
     if not (options.apply.run.yes or target.local):
-        message = f"nobody is asked before events go to {target.name}"
+        message = f"`sync` cannot ask for confirmation before it sends to {target.name}"
         raise PreflightRefused(message, hint="say --yes")
 
 
@@ -194,15 +194,15 @@ class _Syncing:
         try:
             found = self.mirror.fetch()
         except GitFailed as error:
-            hint = "are its address, the branch and git's own credentials right?"
+            hint = "check the address, the branch and git's credentials"
             hint = f"{hint} {error.hint}" if error.hint else hint
             raise TargetError(f"{self.mirror.repository}: {error}", hint=hint) from None
         if seen and not options.allow_force_push and not self.mirror.leads_to(seen, found):
             message = (
-                f"{options.branch} was rewritten: it was at {seen[:12]}, and {found[:12]} does "
-                "not go on from there"
+                f"{options.branch} was rewritten: it was at {seen[:12]}, and {found[:12]} "
+                "does not descend from that"
             )
-            hint = "--allow-force-push takes it as it is; plans that were applied stay applied"
+            hint = "--allow-force-push accepts it; plans that were applied stay applied"
             raise StalePlan(message, hint=hint)
         if options.signed or options.allowed_signers:
             self.mirror.refuse_unsigned(found, options.allowed_signers)
@@ -218,7 +218,9 @@ class _Syncing:
             raise UsageError(message)
         for link in outside:
             if link.parent.resolve() == folder and link.suffix in SUFFIXES:
-                message = f"{link.relative_to(self.mirror.folder)} leads out of the repository"
+                message = (
+                    f"the link {link.relative_to(self.mirror.folder)} leads out of the repository"
+                )
                 raise UsageError(message, hint="keep the plan in the repository")
         _forget_modules(tree)
         self.session.forget_projects()

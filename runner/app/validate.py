@@ -72,7 +72,10 @@ def _problems(
         return file.problems()
     if asks(loaded) and not session.facts:
         message = "its events depend on the database, which `validate` does not ask"
-        hint = "`backfill plan` asks it, and checks every event; so does `validate --facts FILE`"
+        hint = (
+            "check every event with `backfill plan`, which asks the database, or with "
+            "`validate --facts FILE`"
+        )
         session.reporter.note(f"{file.path}: {message}: {hint}")
         return loaded.warnings
     plan = build(session, loaded, variables, strict=strict).execution_plan

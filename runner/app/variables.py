@@ -30,7 +30,7 @@ def read_variables(assignments: Sequence[str], var_files: Sequence[str]) -> dict
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
         if not separator or not name.isidentifier():
-            raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
+            raise UsageError("--var needs NAME=VALUE", hint="write it like --var window_days=30")
         variables[name] = _value(name, value)
         refuse_secret(f"--var {name}", f"{name}={value}")
     return variables
@@ -48,7 +48,7 @@ def _value(name: str, text: str) -> Json:
     else:
         wrong = fault(value)
     if wrong:
-        raise UsageError(f"--var {name} holds {wrong}")
+        raise UsageError(f"--var {name} has {wrong} in it")
     return value
 
 
@@ -73,7 +73,7 @@ def refuse_secret(source: str, text: str) -> None:
     from runner.spec.secrets import find
 
     if find(text):
-        hint = "keys come from the environment only; a payload is kept in journals and logs"
+        hint = "keys come from the environment only; payloads are stored in journals and logs"
         raise UsageError(f"{source} looks like a key or token", hint=hint)
 
 
@@ -82,7 +82,7 @@ def read_facts_file(path: str) -> Facts:
     try:
         raw = read_given(path, limit=MAX_DATA)
     except FileRefused as error:
-        hint = error.hint or "`backfill plan PLAN --record FILE` writes one"
+        hint = error.hint or "write one with `backfill plan PLAN --record FILE`"
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
     return facts_of(raw, path)
 

@@ -115,7 +115,7 @@ class Worker:
         run that is not in this state."""
         if self._unknown is None or self._unknown() > _UNKNOWN:
             return None
-        return "it is asked for a run that is not in its state"
+        return "it was asked for a run that is not in its state"
 
     def drive_step(
         self, request: Mapping[str, Any], before: Mapping[str, Any] | None
@@ -126,7 +126,7 @@ class Worker:
         try:
             result = self.step(wanted, StepResult.read(before) if before else None)
         except BackfillError as error:
-            _LOG.warning("%s; it is tried again", error, extra={"run": wanted.run})
+            _LOG.warning("%s; trying again", error, extra={"run": wanted.run})
             raise
         _LOG.info("%s", _in_words(result), extra={"run": wanted.run})
         return asdict(result)
@@ -150,7 +150,7 @@ class Worker:
             clock, asked = session.clock, session.clock.monotonic()
             self._unknown = None if record else lambda: clock.monotonic() - asked
             if record is None:  # another worker may have it: let the engine try again
-                hint = "workers must have the state that the run was submitted from"
+                hint = "workers must use the state that the run was submitted from"
                 raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
             if record.status != "running":
                 return StepResult(record.status)
@@ -306,7 +306,11 @@ def _left(session: Session, lease: Lease) -> Iterator[Callable[[StepResult], Non
 
 
 def _holder(result: StepResult | None) -> str:
-    return WORKERS if result else f"{WORKERS}, once the engine tries again what has just failed"
+    return (
+        WORKERS
+        if result
+        else f"{WORKERS}, when the Inngest server retries the step that just failed"
+    )
 
 
 def _why(error: BackfillError) -> str:

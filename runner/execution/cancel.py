@@ -49,7 +49,7 @@ async def cancel_jobs(
             outcome, message = verdict(after)
             return Observation(event, after, outcome, message)
         if not after and event.sent_at + event.later < due[event.stage]:
-            return Observation(event, after, "no_job", "no job has started for it in its time")
+            return Observation(event, after, "no_job", "no job has started for it in time")
         return Observation(event, after)
 
     found = await asyncio.gather(*[end(event) for event in watched(plan, journal)])

@@ -74,7 +74,7 @@ class QueryRunner:
                 try:
                     kept = await self._patiently(self.database.clock, name)
                 except QueryRefused as error:
-                    message = f"when the run began cannot be told: {error}"
+                    message = f"the run's start cannot be read: {error}"
                     raise PreflightRefused(message, hint=error.hint) from None
                 self.journal.remember(key, list(kept))
             self._began[name] = DatabaseClock(*kept)

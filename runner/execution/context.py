@@ -88,7 +88,7 @@ def refuse_options(options: RunOptions, what: str, names: Sequence[str]) -> None
     given = [one for one in names if getattr(options, one) != getattr(RunOptions(), one)]
     if given:
         which = ", ".join(f"`{one}`" for one in given)
-        raise UsageError(f"{what} makes nothing of {which}", hint="leave that out")
+        raise UsageError(f"{what} has no effect with {which}", hint="leave it out")
 
 
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]

@@ -53,9 +53,9 @@ def examine_keys(
     found = []
     if not event_key:
         hint = f"set {event_key_variables(variable)}"
-        found.append(Finding("event key", "fail", "there is none", hint))
+        found.append(Finding("event key", "fail", "it is not set", hint))
     elif event_key.startswith(_SIGNING):
-        hint = "event keys are made under Manage > Event Keys"
+        hint = "create event keys under Manage > Event Keys"
         found.append(Finding("event key", "fail", "it is a signing key", hint))
     if signing_keys and event_key in signing_keys:
         hint = f"set {variable('INNGEST_SIGNING_KEY')} to the signing key"
@@ -88,8 +88,8 @@ async def examine_target(
         found.append(failed("event key", error))
     found += await _api_key(probe)
     if not follows:
-        hint = f"set {variable('INNGEST_SIGNING_KEY')}; without it, send with --no-wait"
-        found.append(Finding("signing key", "warn", "none: jobs cannot be followed", hint))
+        hint = f"set {variable('INNGEST_SIGNING_KEY')}, or send with --no-wait"
+        found.append(Finding("signing key", "warn", "not set: jobs cannot be followed", hint))
         return found
     try:
         await probe.follow()
@@ -106,7 +106,7 @@ async def _api_key(probe: Probe) -> list[Finding]:
     try:
         useful = await probe.api_key()
     except KeyRefused as error:
-        message = f"{error}: the signing key is used in its place"
+        message = f"{error}: the signing key is used instead"
         return [Finding("API key", "warn", message, error.hint)]
     except TargetError as error:
         return [Finding("API key", "warn", str(error), error.hint)]
@@ -114,8 +114,8 @@ async def _api_key(probe: Probe) -> list[Finding]:
         return []
     if useful:
         return [Finding("API key", "ok", "accepted: functions and jobs can be listed")]
-    hint = "nothing needs it there: the signing key is enough"
-    return [Finding("API key", "warn", "the server has no routes that take it", hint)]
+    hint = "it is not needed there: the signing key is enough"
+    return [Finding("API key", "warn", "the server has no routes that accept it", hint)]
 
 
 def listening(
@@ -147,8 +147,8 @@ def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function
     elif known:
         hint = f"functions listen to: {', '.join(known[:10])}"
     else:
-        hint = "no app is connected to this server: start your worker, and sync it"
-    message = f"no function listens to `{event}`: it would be accepted, and nothing would run"
+        hint = "no app is connected to this server: start your worker and sync it"
+    message = f"no function listens to `{event}`: the server would accept it, but nothing would run"
     return [Finding("listeners", "fail", message, hint)]
 
 
@@ -156,7 +156,7 @@ def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Find
     if not one.paused:
         return []
     level: Level = "fail" if all(other.paused for other in hearing) else "warn"
-    message = f"`{one.name}` is paused: `{event}` starts no job of it"
+    message = f"`{one.name}` is paused: `{event}` does not start it"
     return [Finding("listeners", level, message, "unpause it in the server's dashboard")]
 
 
@@ -175,12 +175,12 @@ def _limited(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
         at_once = 1 + rate.limit // 10
         if _most(stage, rate.key) > at_once + lasts * rate.limit / rate.period:
             hint = "raise it, or send more slowly: `batch_size` and `delay`"
-            yield "rate limit", f"its rate limit is {_figure(rate)}, and drops more", hint
+            yield "rate limit", f"its rate limit is {_figure(rate)}, and it drops the rest", hint
     if rate := one.throttle:
         most = _most(stage, rate.key)
         if most > rate.limit + lasts * rate.limit / rate.period:
             needs = format_duration(round(most / rate.limit * rate.period))
-            hint = f"expect about {needs}, and let `timeout` be longer than that"
+            hint = f"expect about {needs}, and set `timeout` to more than that"
             yield "throttle", f"its throttle is {_figure(rate)}", hint
 
 
@@ -196,12 +196,12 @@ def _keeping(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
     """Yield settings by which a function works on only one of many events."""
     hint = "send it fewer events, or change the function"
     if (rest := one.debounce) and _most(stage, rest.key) > 1:
-        keeps = f"its debounce keeps the latest event{_each(rest.key)}, and drops the others"
+        keeps = f"its debounce keeps only the latest event{_each(rest.key)} and drops the others"
         yield "debounce", keeps, hint
     if (single := one.singleton) and _most(stage, single.key) > 1:
         others = "cancelled" if single.cancels else "dropped"
         one_job = f"it is a singleton: one job at a time{_each(single.key)}"
-        yield "singleton", f"{one_job}, and others are {others}", hint
+        yield "singleton", f"{one_job}; others are {others}", hint
 
 
 def _sent(stage: Stage) -> str:
@@ -233,14 +233,19 @@ def _most(stage: Stage, key: str | None) -> int:
 
 def _from_the_past(event: str, last_sent: LastSent | None) -> Finding:
     if last_sent is None:
-        hint = "`canary: 1` in the plan tries one event before the others"
-        return Finding("listeners", "warn", f"the server does not tell who hears `{event}`", hint)
+        hint = "use `canary: 1` in the plan to try one event before the others"
+        return Finding(
+            "listeners",
+            "warn",
+            f"the server does not tell which functions listen to `{event}`",
+            hint,
+        )
     if last_sent.jobs:
         return Finding("listeners", "ok", f"`{event}` started jobs in run {last_sent.run_id}")
     message = (
         f"`{event}` started no job in run {last_sent.run_id}, and the server does not tell why"
     )
-    return Finding("listeners", "warn", message, "look at whether its function is deployed")
+    return Finding("listeners", "warn", message, "check that its function is deployed")
 
 
 def _skew(hello: Hello) -> list[Finding]:
@@ -250,7 +255,7 @@ def _skew(hello: Hello) -> list[Finding]:
     which = _way(-hello.skew, MAX_SKEW)
     if which is None:
         return [Finding("clock", "ok", f"within {MAX_SKEW:.0f} s of the server's")]
-    hint = "set this machine's clock by NTP: records of a run and of its jobs are told by it"
+    hint = "set this machine's clock by NTP: a run and its jobs are dated by it"
     return [Finding("clock", "warn", f"{apart} {which} the server's", hint)]
 
 
@@ -262,7 +267,7 @@ def _way(ahead: float, most: float) -> str | None:
 
 
 _DATABASE_SKEW = 2.0  # seconds; people compare the times of a run with those of a database
-_BLIND = "grant its role SELECT, or a policy that shows rows: an anonymous key reads none"
+_BLIND = "grant its role SELECT, or add a policy that shows it rows: an anonymous key reads none"
 
 
 def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
@@ -273,7 +278,7 @@ def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
     found = []
     for fact in facts:
         rows = counted(fact.rows, "row")
-        hint = None if fact.rows else "is there nothing, or may this role not read it?"
+        hint = None if fact.rows else "are the tables empty, or may this role not read them?"
         level = "ok" if fact.rows else "warn"
         found.append(Finding("database", level, f"{fact.name}: {rows}", hint))  # type: ignore[arg-type]
     return found
@@ -308,7 +313,7 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
                 blank.append(nothing)
             found += _secured(name, security, nothing)
     if len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
-        found.append(Finding("database", "fail", "nothing but zeros everywhere", _BLIND))
+        found.append(Finding("database", "fail", "only zeros everywhere", _BLIND))
     return found
 
 
@@ -323,7 +328,7 @@ def examine_migrations(
             applied = database.ask(wanted, {}).rows
         except QueryRefused as error:
             hint = "name its table in backfill.yaml: `migrations: {table: ..., column: ...}`"
-            message = f"whether {version} is applied cannot be told: {error}"
+            message = f"cannot tell whether {version} is applied: {error}"
             found.append(Finding("migration", "fail", message, hint))
             continue
         if applied:
@@ -356,9 +361,9 @@ def examine_clocks(plan: ExecutionPlan, database: LiveDatabase) -> list[Finding]
         try:
             clock = database.clock(name)
         except QueryRefused as error:
-            found.append(Finding("clock", "fail", f"{whose} cannot be asked: {error}", error.hint))
+            found.append(Finding("clock", "fail", f"{whose} cannot be read: {error}", error.hint))
             continue
-        zone = f"its session's zone is {clock.zone}"
+        zone = f"its session's time zone is {clock.zone}"
         which = _way(clock.ahead, _DATABASE_SKEW)
         if which is None:
             message = f"{whose} is within {_DATABASE_SKEW:g} s of this machine's; {zone}"
@@ -374,7 +379,9 @@ def _secured(name: str, security: Sequence[RowSecurity], blank: bool) -> Iterato
         yield Finding("database", "fail", f"{name}: {blind}: 0 would prove nothing", GRANT)
     elif tables := [f"`{one.table}`" for one in security]:
         message = f"{name}: row-level security filters {', '.join(tables)}"
-        yield Finding("database", "warn", message, "what this role does not see is not counted")
+        yield Finding(
+            "database", "warn", message, "rows that this role does not see are not counted"
+        )
 
 
 def _questions(plan: ExecutionPlan) -> Iterator[tuple[str, BoundQuestion, Sequence[str]]]:

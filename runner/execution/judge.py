@@ -31,7 +31,7 @@ from runner.spec.units import counted, parse_time
 BEFORE, AFTER = "before", "after"
 
 GRANT = "give the role a policy that shows it the rows, or BYPASSRLS"
-UNTOLD = "whether this key sees the rows cannot be told"
+UNTOLD = "it is not known whether this key sees the rows"
 
 
 def blinded(security: Sequence[RowSecurity] | None) -> str | None:
@@ -40,7 +40,7 @@ def blinded(security: Sequence[RowSecurity] | None) -> str | None:
     if not tables:
         return None
     names = ", ".join(f"`{table}`" for table in tables)
-    return f"row-level security shows this role no row of {names}, though there are some"
+    return f"row-level security hides all rows of {names} from this role"
 
 
 _NAMED = 5
@@ -131,7 +131,7 @@ def judge(
         return Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
     wanted = [name for name in (question.key, expect.column) if name]
     if gap := next((name for name in wanted if name not in now.columns), None):
-        which = ", by which items are told apart" if gap == question.key else ""
+        which = ", which tells the items apart" if gap == question.key else ""
         return Verdict("no data", f"the query gives no column `{gap}`{which}")
     rows = _rows(check, now)
     if expect.column is None:
@@ -175,7 +175,7 @@ def figure(column: str, table: Table) -> float:
     value = table.rows[0][table.columns.index(column)]
     if _is_number(value):
         return value
-    raise ValueError(f"`{column}` is {'NULL' if value is None else 'no number'}")
+    raise ValueError(f"`{column}` is {'NULL' if value is None else 'not a number'}")
 
 
 def _rows(check: Check, table: Table) -> _Rows:
@@ -225,7 +225,7 @@ def _missing(check: Check, rows: _Rows, earlier: _Rows | None) -> str:
     """Report vanished rows first: they are worse than rows that never existed."""
     gone = [name for name in rows.missing if earlier and earlier.figures.get(name)]
     if gone:
-        return f"a row that was there before is gone{_of(gone)}"
+        return f"a row that was there before is missing now{_of(gone)}"
     total = len(check.question.items)
     return f"no row for {len(rows.missing):,} of {counted(total, 'item')}{_of(rows.missing)}"
 
@@ -293,7 +293,7 @@ def _why(
 def _out_of_bounds(expect: Expect, value: Json, before: Json) -> str | None:
     column = expect.column
     if not _is_number(value):
-        return f"`{column}` is no number: {echo(value)}"
+        return f"`{column}` is not a number: {echo(value)}"
     if expect.at_least is not None and value < expect.at_least:
         return f"`{column}` is {as_compared(value)}, below {as_compared(expect.at_least)}"
     if expect.at_most is not None and value > expect.at_most:
@@ -316,7 +316,7 @@ def _not_newer(expect: Expect, value: Json, since: Since | None, notes: _Notes) 
     bound = (since.at if since else None) if run else _instant(expect.newer_than, zone)
     seen = _instant(value, zone, notes)
     if seen is None or bound is None:
-        return f"`{expect.column}` is no time: {echo(value)}"
+        return f"`{expect.column}` is not a time: {echo(value)}"
     if seen > bound:
         return None
     when = f"the run's start, {bound:%Y-%m-%d %H:%M:%S%z}" if run else str(expect.newer_than)
@@ -343,7 +343,7 @@ def _noted(check: Check, notes: _Notes, since: Since | None) -> str | None:
         zone = f"{since.called if since else 'UTC'}, {whose}"
         said.append(f"`{check.expect.column}` has no zone and was read in {zone}")
     if notes.full:
-        said.append(f"unchanged, and it can go no further{_of(notes.full)}")
+        said.append(f"unchanged, as it is at its highest already{_of(notes.full)}")
     return "; ".join(said) or None
 
 
@@ -424,7 +424,7 @@ def _item(of: str, row: Mapping[str, Json]) -> str:
     item = row["item"]
     if isinstance(item, str) or _is_number(item):
         return str(item)
-    raise ValueError(f"the coverage `{of}`: `item` is {_shown(item)}, which names no item")
+    raise ValueError(f"the coverage `{of}`: `item` is {_shown(item)}, which is not an item")
 
 
 def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:
@@ -435,7 +435,7 @@ def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Cover
         if _is_number(value):
             if value == int(value) >= 0:
                 return int(value)
-            what = f"{as_compared(value)}, which is no count"
+            what = f"{as_compared(value)}, which is not a count"
         elif value is None:
             what = "NULL, which is no data"
         raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")

@@ -17,8 +17,8 @@ _ENDINGS: Mapping[str, Outcome] = {
 }
 _WORSE: Sequence[Outcome] = ("completed", "dropped", "cancelled", "failed")
 _MAYBE = (
-    "and the server does not tell its functions: it may be that none listens, or that a debounce, "
-    "a batch, a rate limit, a singleton or a filter keeps it"
+    "and the server does not list its functions: perhaps none listens, or a debounce, a "
+    "batch, a rate limit, a singleton or a filter keeps the event back"
 )
 
 
@@ -112,8 +112,8 @@ class Listeners:
         if one.batch and (not complete or self.untold.intersection(one.names)):
             return Ending(
                 "unknown",
-                f"`{one.name}` takes its events in batches, and the server names one event of each:"
-                " whether a job had this one is not known",
+                f"`{one.name}` takes its events in batches, and the server names only one "
+                "event of each: it is not known whether a job had this one",
             )
         if droppers := list(one.droppers(event)):
             return Ending(
@@ -130,13 +130,13 @@ class Listeners:
         if self.functions is None and self.untold:
             return Ending(
                 "unknown",
-                "the server names one event of each batch, and not the functions that take batches:"
-                " whether a job had this one is not known",
+                "the server names only one event of each batch, and not the functions "
+                "that take batches: it is not known whether a job had this one",
             )
         if self.functions is None:
             message = "no job started for it"
             if heard:
-                message = f"no job started for it, though other events `{event}` have theirs"
+                message = f"no job started for it, although jobs started for other `{event}` events"
             return Ending("no_job", f"{message}, {_MAYBE}")
         if paused := [f"`{one.name}`" for one in self.of(event)]:
             return Ending("no_job", f"no job started: {', '.join(paused)} paused on the server")
@@ -147,13 +147,11 @@ class Listeners:
         single = [one for one in self.of(event) if one.singleton]
         names = ", ".join(f"`{one.name}`" for one in single)
         if end.outcome == "dropped" and single:
-            return Ending("dropped", f"skipped: {names} has one job at a time (singleton)")
+            return Ending("dropped", f"skipped: {names} runs one job at a time (singleton)")
         if end.outcome == "cancelled" and any(
             one.singleton.cancels for one in single if one.singleton
         ):
-            by = (
-                f"{end.message}; a later event does that, since {names} is a singleton that cancels"
-            )
+            by = f"{end.message}; a later event cancels it, as {names} is a singleton that cancels"
             return Ending("cancelled", by)
         return end
 

@@ -73,7 +73,7 @@ class Pace:
         self.size = min(normal.batch_size, self.size + max(1, normal.batch_size // 10))
         step = max(_FIRST_DELAY, (self.delay - normal.delay) / 10)
         self.delay = max(normal.delay, self.delay - step)
-        return f"faster again, {self}: a batch went through without trouble"
+        return f"faster again, {self}: a batch went through without errors"
 
     def __str__(self) -> str:
         return f"batches of {self.size:,}, {self.pause} apart"

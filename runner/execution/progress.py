@@ -214,11 +214,13 @@ def _notes(
             were, yet = ("were", "") if ending.how == "cancelled" else ("are", " yet")
             yield f"{counted(left, 'event', were)} not sent{yet}"
         if unanswered:
-            yield f"{counted(unanswered, 'event')} may have been taken: no answer says so"
+            yield (
+                f"{counted(unanswered, 'event')} may have been accepted: the server did not answer"
+            )
     if unknown:
         yield (
-            "sent without following: whether a job started, or how it ended, is not known; "
-            f"`backfill resume {journal.run_id}` follows them"
+            "sent without following: it is not known whether jobs started or how they "
+            f"ended; `backfill resume {journal.run_id}` follows them"
         )
     if totals.deduplicated:
         yield (

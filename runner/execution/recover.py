@@ -52,7 +52,7 @@ async def recover(
             continue
         ids = internal_ids(chunk.seed, range(len(chunk.positions)))
         if await _has_jobs(jobs, ids):
-            sender.observer.note(f"{label}: its answer was lost, and its jobs are there")
+            sender.observer.note(f"{label}: its answer was lost, but its jobs exist")
             yield sender.take_as_sent(chunk, ids)
         elif decision == "send":
             yield await _send_again(sender, chunk, jobs)
@@ -170,12 +170,13 @@ async def _has_jobs(jobs: JobsApi | None, ids: list[str]) -> bool:
 
 def _undecided(label: str, chunk: Chunk, age: float) -> Incomplete:
     message = (
-        f"{label} ({counted(len(chunk.positions), 'event')} from {chunk.items[0]} on) was sent "
-        f"{format_duration(round(age / 3600) * 3600)} ago and its answer was lost; the server "
-        "would not know its events again, and none of their jobs is to be found"
+        f"{label} ({counted(len(chunk.positions), 'event')} from {chunk.items[0]} on) was "
+        f"sent {format_duration(round(age / 3600) * 3600)} ago and its answer was lost; "
+        "the server would no longer recognise its events, and none of their jobs can be "
+        "found"
     )
     hint = (
-        "look at your data, then `backfill resume --unanswered send` sends it again (what it "
-        "started would run twice), `--unanswered taken` counts it as sent"
+        "check your data, then use `backfill resume --unanswered send` to send it again "
+        "(what it started would run twice), or `--unanswered taken` to count it as sent"
     )
     return Incomplete(message, hint=hint)

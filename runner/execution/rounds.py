@@ -72,7 +72,7 @@ class Rounds:
                 first_zero = not rounds and left == 0
                 security = await self.queries.row_security(until.question) if first_zero else ()
         except ValueError as error:  # a wrong answer stalls it; a refusal ends it early
-            reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
+            reason = f"`{stage.operation}`: its backlog cannot be read: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
         if blind := blinded(security):
             column = f"`{until.expect.column}` is {as_compared(left)}"
@@ -90,7 +90,7 @@ class Rounds:
         assert isinstance(items, EventBlocks)  # noqa: S101 - we planned it ourselves
         assert isinstance(more, EventBlocks)  # noqa: S101
         if not more:
-            self.queries.observer.note(f"`{stage.operation}` has no items, as its stage starts")
+            self.queries.observer.note(f"`{stage.operation}` has no items when its stage starts")
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
         plan = proving(plan, stage, found.items, begun=bool(rounds))
@@ -107,7 +107,7 @@ class Rounds:
         worked = self._worked(rounds[0].at) + rest
         if not time_is_up(until, rounds, worked):
             return None
-        reason = f"`{stage.operation}` has had its {format_duration(until.max_time)}"
+        reason = f"`{stage.operation}` has used up its {format_duration(until.max_time)}"
         return Next("limit", None, f"{reason} in the middle of a round", more_time(until, worked))
 
     def close(self, plan: ExecutionPlan, stage: Stage, after: Next) -> ExecutionPlan:
@@ -178,7 +178,7 @@ class Rounds:
         if _stalled(until, [*(one.left for one in recent if one.left is not None), left]):
             count = until.stalled_after
             which = "its last round" if count == 1 else f"its last {count:,} rounds"
-            reason = f"`{operation}` is stalled: {column}, no better after {which}"
+            reason = f"`{operation}` is stalled: {column}, without progress after {which}"
             return Next("stalled", left, reason, PAST)
         if recent and not recent[-1].events:
             reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
@@ -189,7 +189,7 @@ class Rounds:
                 if len(rounds) >= until.max_rounds
                 else format_duration(until.max_time)
             )
-            return Next("limit", left, f"`{operation}` has had its {had}, and {column}", option)
+            return Next("limit", left, f"`{operation}` has used up its {had}, and {column}", option)
         return Next("round", left)
 
 

@@ -405,7 +405,7 @@ class _Run:
         """Wait until the events in flight are below the cap; False if the run must end."""
         number, said = stage.number, ""
         while (cap := self._cap(stage)) is not None and (out := follower.out(number)) >= cap:
-            jobs = f"{counted(out, 'job', 'are')} out"
+            jobs = f"{counted(out, 'job', 'are')} in flight"
             if jobs != said:
                 said = jobs
                 self.tracker.waiting(number, Waiting(jobs, "room"))

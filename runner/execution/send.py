@@ -339,7 +339,9 @@ class Sender:
         """After a 413, halve the size of the following requests."""
         self.journal.withdraw(chunk)
         self._most = len(chunk.positions) // 2
-        self.observer.note(f"{reason}: now at most {counted(self._most, 'event')} a request")
+        self.observer.note(
+            f"{reason}: from now on at most {counted(self._most, 'event')} a request"
+        )
 
 
 def _contradicted(chunk: Chunk, refusal: RequestTooLarge) -> Incomplete:

@@ -14,7 +14,7 @@ from runner.spec.questions import parameters_of
 from runner.spec.secrets import find
 
 FORM, KIND = "backfill/v1", "BackfillFacts"
-_AGAIN = "record them anew: `backfill plan PLAN --record FILE`"
+_AGAIN = "record the facts again: `backfill plan PLAN --record FILE`"
 
 
 class NotRecorded(QueryRefused):
@@ -120,7 +120,7 @@ def read_facts(raw: bytes, path: str, is_facts: Callable[[Json], bool]) -> Facts
         if any(len(row) != len(one.table.columns) for one in answers for row in one.table.rows):
             raise ValueError
     except ValueError:
-        message = "this is no file of facts, as `backfill plan --record` writes it"
+        message = "this is not a facts file, as `backfill plan --record` writes it"
         raise InvalidPlan((Problem(message, path, hint=_AGAIN),)) from None
     return Facts(value["recorded_at"], {one.key: one.table for one in answers})
 
@@ -147,5 +147,5 @@ def _refuse_keys(answer: Answer) -> None:
         message = (
             f"{found} of this query looks like a key or token: {' '.join(answer.query.split())}"
         )
-        hint = "a file of facts is read by everybody: leave the column out of the query"
+        hint = "facts files are shared: leave the column out of the query"
         raise PreflightRefused(message, hint=hint)

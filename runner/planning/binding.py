@@ -69,9 +69,9 @@ class ItemsOf:
             return None
         more = f" and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
         which = f"{', '.join(map(echo, without[:_NAMED]))}{more}"
-        message = f"the query goes by :ids, and there is no `id` of {which}"
+        message = f"the query goes by :ids, but there is no `id` of {which}"
         by = self.called[self.kind]
-        hint = f"look it up: `lookups` with `required: [id]`; or go by :{by}"
+        hint = f"read it with `lookups` and `required: [id]`; or let the query go by :{by}"
         return replace(question.place, message=message, hint=hint)
 
 
@@ -240,7 +240,7 @@ class Binder:
         for key in ("at_least", "at_most"):
             value = found.get(key, 0)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                message = f"`{key}` gives {echo(value)}, which is no number"
+                message = f"`{key}` gives {echo(value)}, which is not a number"
                 self.problems.append(spec.bounds.problem(message))
         expect = replace(spec.expect, **found)
         bounds = {key: getattr(expect, key) for key in BOUNDS}

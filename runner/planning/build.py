@@ -184,7 +184,7 @@ def _stage(
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:
     """Warn of attributes in `order_by` that no item has, except `priority`, a default."""
     return [
-        _warning(plan, f"order_by names `{name}`, which no item has", "order-by")
+        _warning(plan, f"`order_by` names `{name}`, which no item has", "order-by")
         for name in unknown
         if name != "priority"
     ]
@@ -199,7 +199,7 @@ def _idle_warnings(plan: BackfillPlan, sources: Sources, stages: Iterable[Stage]
     hint = "is the file that has them, or the answer of their query, empty?"
     return [
         replace(
-            _warning(plan, f"`{one.name}` has no items, and nothing to send", "no-rows"), hint=hint
+            _warning(plan, f"`{one.name}` has no items, so it sends nothing", "no-rows"), hint=hint
         )
         for one in plan.operations
         if not (one.deferred or one.name in filtered or len(sources.of(one)))
@@ -213,8 +213,8 @@ def _throttle_warnings(plan: BackfillPlan, operation: Operation, pacing: Pacing)
         return []
     per, delay = format_duration(throttle.per), format_duration(round(pacing.delay, 3))
     message = (
-        f"`{operation.name}`: no more than {counted(throttle.limit, 'event')} of one key in {per}: "
-        f"batches of {pacing.batch_size:,}, {delay} apart"
+        f"`{operation.name}`: at most {counted(throttle.limit, 'event')} of one key in "
+        f"{per}: batches of {pacing.batch_size:,}, {delay} apart"
     )
     return [_warning(plan, message, "min-delay")]
 
@@ -233,14 +233,14 @@ def _scope_warnings(plan: BackfillPlan, sources: Sources) -> list[Problem]:
 def _outvoted(operation: str, count: int, place: Problem) -> Problem:
     which = "a repository skips" if count == 1 else f"{count:,} repositories skip"
     its = "its workspace runs it" if count == 1 else "their workspaces run it"
-    message = f"{which} `{operation}`, and {its} all the same, for others that are there"
-    hint = "skip it for all of a workspace's repositories, or for none"
+    message = f"{which} `{operation}`, but {its} anyway, for other repositories"
+    hint = "skip it for all repositories of a workspace, or for none"
     return replace(place, message=message, hint=hint, severity="warning", rule="shared-workspace")
 
 
 def _empty(plan: BackfillPlan, *, later: bool) -> Problem:
     today = " today" if later else ""
-    hint = "where that is fine, write `if_empty: ok`"
+    hint = "if that is fine, write `if_empty: ok`"
     return replace(
         _warning(plan, f"there is nothing to send{today}", "empty"), hint=None if later else hint
     )

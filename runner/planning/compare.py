@@ -86,7 +86,7 @@ def compare(
     changes.sort(key=lambda change: not change.counts_events)
     # The digest of a part also covers what was not selected.
     if not changes and (old.facts != new.facts if first or second else old.digest != new.digest):
-        changes.append(PlanChange("changed", None, "what the database answers, or is asked"))
+        changes.append(PlanChange("changed", None, "the database's questions or answers"))
     return Difference(
         tuple(changes),
         (old.events, new.events),
@@ -265,7 +265,7 @@ def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
     found = False
     for key in dict.fromkeys([*old, *new]):
         if key not in new:
-            yield f"payload `{key}` is gone"
+            yield f"payload `{key}` is removed"
         elif key not in old:
             yield f"payload `{key}` is new: {_shown(new[key])}"
         elif _written(old[key]) != _written(new[key]):
@@ -274,7 +274,7 @@ def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
             continue
         found = True
     if not found:
-        yield "the payload's keys are in another order"
+        yield "the payload's keys are in a different order"
 
 
 def _of_skipped(old: ExecutionPlan, new: ExecutionPlan, *, parts: bool) -> Iterable[PlanChange]:
@@ -347,7 +347,7 @@ def first_difference(before: ExecutionPlan, after: ExecutionPlan, sent: int) -> 
         if first >= sent:
             break
         if index >= len(after.stages):
-            return f"`{old.operation}` is no longer in the plan, and its events were sent"
+            return f"`{old.operation}` is no longer in the plan, but its events were sent"
         new, count = after.stages[index], min(old.total, sent - first)
         if (old.operation, old.event) != (new.operation, new.event):
             return (
@@ -359,8 +359,8 @@ def first_difference(before: ExecutionPlan, after: ExecutionPlan, sent: int) -> 
         first += old.total
         if first < sent and new.total != old.total:
             return (
-                f"`{old.operation}` had {counted(old.total, 'event')} and now has {new.total:,}, "
-                "and events that come after it were sent"
+                f"`{old.operation}` had {counted(old.total, 'event')} and now has "
+                f"{new.total:,}, but events that come after it were sent"
             )
     return None
 
@@ -371,7 +371,7 @@ def _in_stage(old: Stage, new: Stage, first: int, count: int) -> str | None:
         label = f"event {first + index + 1:,} of the plan, `{old.operation}` of"
         other = next(others, None)
         if other is None:
-            return f"{label} {item}, was sent and is no longer there"
+            return f"{label} {item}, was sent and is no longer in the plan"
         if other[0] != item:
             return f"{label} {item}, is now that of {other[0]}"
         if other[1] != data:

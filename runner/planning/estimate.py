@@ -73,7 +73,7 @@ def within(
         if ends - now <= LONGEST:
             ends = finished(openings, ends, part.seconds, part.pause)
     if isinf(ends):
-        basis = f"{estimate.basis}; its windows are never open together"
+        basis = f"{estimate.basis}; its windows are never open at the same time"
         return estimate._replace(seconds=ends, basis=basis)
     hours = "; ".join(window.words for window in windows)
     basis = f"{estimate.basis}; only within {hours}"
@@ -122,7 +122,7 @@ def before(
             runs.add(known.run_id)
         elif rest := _rest(stage, functions):
             seconds += rest.rest
-            governs.append(f"`{rest.name}` may let events rest for {format_duration(rest.rest)}")
+            governs.append(f"`{rest.name}` may delay events by {format_duration(rest.rest)}")
         parts_of.append(Stretch(seconds, seconds / max(1, stage.batches - 1)))
         unknown = unknown or known is None
     parts = ["its pacing"] if plan.duration or not runs else []

@@ -324,8 +324,8 @@ def now_of(test: PlanTest, case: Case, now: datetime) -> datetime:
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        message = "`now` is no time with a zone"
-        hint = 'as in now: "2026-11-01T00:00:00Z"'
+        message = "`now` is not a time with a time zone"
+        hint = 'write it like now: "2026-11-01T00:00:00Z"'
         problem = test.document.problem(message, case.where["now"], hint=hint)
         raise InvalidPlan((problem,))
     return found
@@ -364,8 +364,8 @@ class _Given:
             if known.count(name) == 1:
                 continue
             several = [other for other in known if other.startswith(f"{name}[")]
-            message = f"`{name}` is asked for by no query of the plan"
-            hint = did_you_mean(name, known) or f"these are asked for: {', '.join(known) or 'none'}"
+            message = f"no query of the plan asks for `{name}`"
+            hint = did_you_mean(name, known) or f"its queries ask for: {', '.join(known) or 'none'}"
             if name in known:
                 message, hint = f"several queries give `{name}`", f"name one: {', '.join(several)}"
             problems.append(
@@ -380,7 +380,7 @@ class _Given:
         name = next((name for name in names if name in self.rows), None)
         if name is None:
             called = names[-1] if names else query.text
-            hint = f"given: {{{called}: [...]}} in the test"
+            hint = f"add given: {{{called}: [...]}} to the test"
             raise NotRecorded(f"the test gives no rows for `{called}`", hint)
         rows = self.rows[name]
         if len(rows) > query.max_rows:

@@ -227,7 +227,7 @@ class _Asker:
         if question is None:
             question, given = self.plan.workspace_repos, {"workspace": part.workspace}
         if question is None:
-            message = "how to find the repositories of a workspace is said nowhere"
+            message = "no catalog says how to find the repositories of a workspace"
             hint = "add `workspace_repos: {query: ...}` to the catalog"
             self.problems.append(replace(part.place(0), message=message, hint=hint))
             return replace(part, answered=True)
@@ -256,7 +256,7 @@ class _Asker:
 
     def _nothing(self, question: Question) -> None:
         message = f"the query gives no rows: {question.query.text}"
-        hint = "is there nothing to do, or may this role not read the table?"
+        hint = "is the table empty, or may this role not read it?"
         warning = replace(question.place, message=message, hint=hint)
         self.warnings.append(replace(warning, severity="warning", rule="no-rows"))
 
@@ -271,7 +271,7 @@ class _Asker:
             if table is None:
                 break
             if lookup.key not in table.columns:
-                message = f"the lookup gives no column `{lookup.key}`, by which rows are found"
+                message = f"the lookup's query gives no column `{lookup.key}`, its key"
                 hint = f"it gives: {', '.join(table.columns)}"
                 place = lookup.question.place
                 self.problems.append(replace(place, message=message, hint=hint))
@@ -280,8 +280,8 @@ class _Asker:
             place_of_key = table.columns.index(lookup.key)
             for key, row in zip((r[place_of_key] for r in table.rows), table.dicts(), strict=True):
                 if not is_key(key):
-                    message = f"`{lookup.key}`, by which rows are found, is {echo(key)} in one"
-                    hint = "an item is found by one value: give text or a number"
+                    message = f"the lookup's key `{lookup.key}` is {echo(key)} in a row"
+                    hint = "a key must be one value: text or a number"
                     place = lookup.question.place
                     self.problems.append(replace(place, message=message, hint=hint))
                     return found
@@ -347,7 +347,7 @@ class _Asker:
         idle = [g for g in narrowing.globs if not any(fits_glob(n, g) for n in names)]
         if idle:
             which = ", ".join(map(echo, idle))
-            message = f"`filter`: {which} fits none of the {several}"
+            message = f"`filter`: {which} matches none of the {several}"
         elif all(fits_name(narrowing, name) for name in names):
             message = f"`filter` keeps all of the {several}"
         else:

@@ -247,7 +247,7 @@ _NAMED = 1_000  # items listed by name
 
 _HINTS = {
     "finds more than one row for": "make the query give one row for each key",
-    "finds nothing for": "names are compared letter by letter: add them there, or skip them here",
+    "finds nothing for": "names are compared exactly: add them there, or skip them here",
 }
 
 
@@ -256,8 +256,8 @@ _NULL_HINT = "fill in the data, or name the columns that must not be NULL: `requ
 
 _NO_COLUMN = "gives no column"
 _BLIND = (
-    "it finds nothing at all: may this role read the table? Row-level security hides rows "
-    "without an error"
+    "it finds nothing at all: may this role read the table? Row-level security hides "
+    "rows without an error"
 )
 
 
@@ -285,9 +285,9 @@ class LookupErrors:
             message = f"the lookup `{self.lookup.name}` {why} {named}: `{operation}` needs it"
             hint = _HINTS.get(why, _NULL_HINT) if self.found else _BLIND
             if why.startswith(_NO_COLUMN):
-                hint = "let its query give it, or leave it out of `required`"
+                hint = "add it to the query, or leave it out of `required`"
             elif why.startswith("goes by"):
-                hint = "`key` is an attribute of the items, and a column of that name in the answer"
+                hint = "`key` must be an attribute of the items and a column of the query"
             yield replace(self.lookup.question.place, message=message, hint=hint, rule="lookup")
 
     def _why(self, key: Json) -> str | None:

@@ -82,7 +82,7 @@ def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:
     for plan in sorted(plans, key=_place):
         if plan.name in by_name:
             other = by_name[plan.name].path
-            raise _invalid(plan, f"the name `{plan.name}` is that of {other} already")
+            raise _invalid(plan, f"the name `{plan.name}` is already used by {other}")
         by_name[plan.name] = plan
     needs = {
         plan.name: [str(name) for name in plan.metadata.get("depends_on") or ()]
@@ -183,8 +183,8 @@ def _stands(found: LedgerEntry) -> str:
     run = f"run {found.run.run_id}"
     said = {
         "changed": f"its files have changed since {run}",
-        "sent": f"{run} was sent and not followed",
-        "unfinished": f"{run} has not come to its end",
-        "partial": f"{run} was for a part of it",
+        "sent": f"{run} was sent but not followed",
+        "unfinished": f"{run} has not ended",
+        "partial": f"{run} was only for a part of the plan",
     }
     return said.get(found.state, f"{run} is {found.run.status}")

@@ -63,16 +63,16 @@ def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
     """Yield ways to finish what an ended run left undone, in the form of `retries`."""
     yield from retries(view.record.id, view.to_retry)
     if _has_jobs_open(view):
-        end = "to end its jobs that go on, and see what came of the others"
+        end = "to end its jobs that are still running, and see how the others ended"
         yield end, f"backfill cancel {view.record.id} --jobs", ""
     for run in dict.fromkeys(run for _, run in view.going_on.values()):
-        yield "another attempt at it is open", f"backfill status {run}", ""
+        yield "another attempt is still open", f"backfill status {run}", ""
     if view.state == "failed" and view.unsent:
         option = f" {PAST}" if view.outstanding or _is_short(view) else ""
         events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
         yield events, f"backfill resume {view.record.id}{option}", ""
     elif view.state == "failed" and _is_short(view):
-        yield "to work on its goal once more", f"backfill resume {view.record.id} {PAST}", ""
+        yield "to work on its goal again", f"backfill resume {view.record.id} {PAST}", ""
     elif view.state == "failed" and not (view.outstanding or view.retries):
         yield from unproved(view.record.id, view.checks)
 
@@ -80,7 +80,7 @@ def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
 def unproved(run_id: str, checks: Iterable[CheckResult]) -> Iterator[tuple[str, str, str]]:
     """Yield how to repeat checks that fail, if nothing is left to send or retry; as `retries`."""
     if not all(check.ok for check in checks):
-        yield "to ask the checks that do not hold once more", f"backfill resume {run_id}", ""
+        yield "to ask the checks that do not hold again", f"backfill resume {run_id}", ""
 
 
 def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str, str]]:
@@ -88,8 +88,8 @@ def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str
     work twice. `left`: events to retry by outcome."""
     if any(left.get(outcome) for outcome in RETRIED):
         late = left.get("no_job", 0)
-        more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""
-        yield "to send what failed once more", f"backfill retry {run_id}", more
+        more = f" ({late:,} started no job: if one starts late, it runs twice)" if late else ""
+        yield "to send what failed again", f"backfill retry {run_id}", more
     if left.get("dropped"):
-        again = "to send what was dropped once more, which may drop it again"
+        again = "to send what was dropped again, which may be dropped again"
         yield again, f"backfill retry {run_id} --dropped", ""

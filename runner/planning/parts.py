@@ -114,7 +114,7 @@ def _selected(
     if not skipped and not any(stage.deferred for stage in whole.stages):
         return _warned(whole, [_selects_all(whole, selectors)])
     if sure and not made and whole.stages:
-        hint = "`backfill plan` without them shows what there is"
+        hint = "`backfill plan` without them shows what can be selected"
         raise UsageError(f"{selectors.words} leaves nothing to send", hint=hint)
     return _rebound(plan, whole, choice, _in_line(made), skipped)
 
@@ -312,9 +312,9 @@ def _check_names(plan: BackfillPlan, whole: ExecutionPlan, selectors: Selectors)
     for glob in selectors.items:
         bare = glob.removeprefix("!")
         if not any(fnmatchcase(name, bare) for name in every):
-            some = f"items are such as {', '.join(every[:3])}" if every else None
+            some = f"items are named like {', '.join(every[:3])}" if every else None
             raise UsageError(
-                f"--item {glob} fits no item of the plan", hint=did_you_mean(bare, every) or some
+                f"--item {glob} matches no item of the plan", hint=did_you_mean(bare, every) or some
             )
 
 
@@ -357,14 +357,14 @@ def _needs_left_out(plan: BackfillPlan, selectors: Selectors) -> Iterator[Proble
         for need in operation.after:
             if need in out and operation.name not in out:
                 message = f"`{operation.name}` comes after `{need}`, which is not selected"
-                hint = f"it works on what the last `{need}` left"
+                hint = f"it works on the results of the last `{need}`"
                 yield Problem(
                     message, plan.path, hint=hint, severity="warning", rule="needs-skipped"
                 )
 
 
 def _selects_all(plan: ExecutionPlan, selectors: Selectors) -> Problem:
-    message = f"{selectors.words} leaves nothing out: this is the whole plan"
+    message = f"{selectors.words} excludes nothing: this is the whole plan"
     return Problem(message, plan.path, severity="warning", rule="selects-all")
 
 

@@ -165,8 +165,11 @@ class _Rendering:
                 text = f"`{self.operation.name}`: {message} ({counted(count, 'item')})"
                 yield replace(place, message=text, hint=hint, severity="warning", rule=name)
         if self.sizes.total() > 1 and set(self.sizes) == {1}:
-            text = f"`{self.operation.name}`: `group` groups nothing: no two neighbours are alike"
-            hint = "order the items by what differs; or make the payload of `rows`, not of `row`"
+            text = (
+                f"`{self.operation.name}`: `group` groups nothing: no two neighbours have the "
+                "same rest of the payload"
+            )
+            hint = "order the items by what differs, or use `rows` instead of `row` in the payload"
             place = self.payload.problem(text)
             yield replace(place, hint=hint, severity="warning", rule="group")
 
@@ -175,10 +178,10 @@ class _Rendering:
         self.large += size
         if size > MAX_EVENT:
             message = f"the event for {item} has {size:,} bytes, more than {MAX_EVENT:,}"
-            hint = "no server takes it: send ids, and let the job read the rest"
+            hint = "no server accepts it: send only ids, and let the job read the rest"
         elif self.large > LARGE:
-            message = f"up to {item} the events have more than {LARGE:,} bytes"
-            hint = "send ids, and let the job read the rest; or split the plan"
+            message = f"the events up to {item} have more than {LARGE:,} bytes"
+            hint = "send only ids and let the job read the rest, or split the plan"
         else:
             return True
         self.full = self.large > LARGE
@@ -205,7 +208,7 @@ class _Rendering:
             self.skip(item, "`repeat` gives 0")
         self.repeated += count
         if self.repeated > _MOST_REPEATED:
-            many = ValueError(f"the operation comes to more than {_MOST_REPEATED:,} events")
+            many = ValueError(f"the operation has more than {_MOST_REPEATED:,} events")
             self.groups.add(item, partial(_undecided, repeat, many, item))
             self.full = True
             return
@@ -286,7 +289,7 @@ class _Rendering:
             try:
                 found["ts"] = parse_start(found.pop("at"))
             except ValueError as error:
-                message = f"`at` cannot be told for {item}: {error}"
+                message = f"`at` cannot be evaluated for {item}: {error}"
                 self.groups.add(item, partial(_at, self.operation.at, message))
                 return None
         return found
@@ -296,7 +299,7 @@ class _Rendering:
             return wrong
         known = hash(str(value))
         if known in self.ids:
-            return f"is that of another event too: {value}"
+            return f"is also the id of another event: {value}"
         self.ids.add(known)
         return None
 

@@ -48,7 +48,7 @@ def write_saved(saved: SavedPlan) -> bytes:
     stages: dict[str, list[str]] = {}
     for stage in saved.plan.stages:
         if not isinstance(stage.items, EventBlocks):
-            raise TypeError("only event blocks can be written down")
+            raise TypeError("only event blocks can be written")
         blocks = [base64.b64encode(block).decode() for block in stage.items.blocks]
         stages[str(stage.number)] = blocks
     value = {

@@ -86,5 +86,5 @@ def test_a_taken_port_is_an_error_with_a_mend_and_nothing_is_said_to_be_served()
             serve(
                 create_app({}), "127.0.0.1", port, door, on_listening=lambda: said.append("serving")
             )
-    assert raised.value.hint == "--port names another"
+    assert raised.value.hint == "choose another with --port"
     assert not said

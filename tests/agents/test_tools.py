@@ -293,7 +293,7 @@ def test_addresses_of_others_are_not_named_by_an_agent(agent: Agent) -> None:
     for tool in ("doctor", "plan", "run"):
         reply = agent(tool, plan="quickstart/plan.yaml", target="https://keys.example.com")
         assert reply.failed
-        assert "no address that an agent may name" in reply.said
+        assert "not an address that an agent may name" in reply.said
 
 
 def test_a_key_in_a_variable_is_refused(agent: Agent) -> None:
@@ -548,7 +548,7 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
          "no tool has `--wait-lock`: a person can use the command line"),
         (UsageError("x", hint="start one: `backfill serve`, or say --yes"),
          "no tool has `--yes`, `backfill serve`: a person can use the command line"),
-        (UsageError("--var wants NAME=VALUE", hint="--dropped"),
+        (UsageError("--var needs NAME=VALUE", hint="--dropped"),
          "`--var` is the argument `vars` here\n`--dropped` is the argument `outcome` here"),
         (UsageError("--item x fits no item", hint="see `backfill status R`, --past-failures"), ""),
         (InvalidPlan((Problem("--yes", "plan.yaml", hint="check --var"),)),

@@ -91,10 +91,10 @@ def states(found: Applied) -> list[str]:
 @pytest.mark.parametrize(
     ("status", "error", "message", "hint"),
     [
-        (None, Incomplete, "one: run RUN1 has not come to its end", "`backfill resume RUN1`"),
-        ("incomplete", Incomplete, "one: run RUN1 has not come to its end",
+        (None, Incomplete, "one: run RUN1 has not ended", "`backfill resume RUN1`"),
+        ("incomplete", Incomplete, "one: run RUN1 has not ended",
          "`backfill resume RUN1`"),
-        ("sent", Incomplete, "one: run RUN1 was sent and not followed: how it ended is not known",
+        ("sent", Incomplete, "one: run RUN1 was sent but not followed, so its outcome is not known",
          "`backfill resume RUN1`"),
         ("failed", RunFailed, "one: run RUN1 is failed",
          "to send the 1 event that it has not sent: `backfill resume RUN1`"),
@@ -187,7 +187,7 @@ def test_a_plan_that_has_changed_is_told_and_the_others_are_applied(
     assert run
     assert isinstance(found.open, StalePlan)
     assert str(found.open) in heard.notes
-    assert f"changed: one was applied by run {run.run_id}, and" in str(found.open)
+    assert f"changed: one was applied by run {run.run_id}, but" in str(found.open)
     assert found.ran == ["three"]
     assert applied(session, changed, again=("one",)).ran == ["one"]
 
@@ -209,7 +209,7 @@ def test_what_another_process_has_run_meanwhile_is_not_run_again(
     monkeypatch.setattr("runner.app.apply.prepare", planned)
     found = applied(session, plans[:1])
     assert (found.error, states(found)) == (None, ["applied"])
-    assert heard.notes[1] == "one was run meanwhile: run OTHER"
+    assert heard.notes[1] == "one has been run in the meantime: run OTHER"
     assert len(session.reader.runs()) == 1
 
 
@@ -219,7 +219,9 @@ def test_what_a_plan_depends_on_must_have_been_applied_whole(
     alone = plans[1:]
     found = applied(session, alone)
     assert isinstance(found.error, PreflightRefused)
-    assert str(found.error) == "two depends on `one`, which is neither here nor applied"
+    assert (
+        str(found.error) == "two depends on `one`, which is not among these plans and not applied"
+    )
     record("failed", "RUN1")
     assert isinstance(applied(session, alone).error, PreflightRefused)
     first = applied(session, plans[:1], again=("one",))

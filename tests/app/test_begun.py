@@ -128,7 +128,7 @@ def test_what_was_sent_cannot_change(session: Session, begin: Begin) -> None:
         "event 1 of the plan, `sync` of o/r0, is now that of o/r9"
     )
     path.unlink()
-    with pytest.raises(StalePlan, match=r"the plan of run RUN1, .*, is gone") as gone:
+    with pytest.raises(StalePlan, match=r"the plan of run RUN1, .*, no longer exists") as gone:
         goes_on(session)
     for error in (changed.value, gone.value):
         assert "backfill resume RUN1 --from-journal" in (error.hint or "")
@@ -148,7 +148,7 @@ def test_what_is_over_does_not_go_on(session: Session, begin: Begin, heard: Reco
 
 def test_what_was_cancelled_is_so_for_good(session: Session, begin: Begin) -> None:
     begin("cancelled")
-    with pytest.raises(UsageError, match="run RUN1 was cancelled, which is for good") as refused:
+    with pytest.raises(UsageError, match="run RUN1 was cancelled and cannot be resumed") as refused:
         goes_on(session)
     assert "`backfill status RUN1`" in str(refused.value.hint), "a command that can be copied"
 
@@ -160,9 +160,9 @@ def test_what_was_to_be_cancelled_as_its_process_died_is_cancelled_and_sends_not
     begin(state)
     session.store.request_cancel("RUN1")
     told = how_to_go_on(session.store, session.store.find("RUN1"), "continues it")
-    assert told == "`backfill cancel RUN1` ends it, as was requested"
+    assert told == "`backfill cancel RUN1` completes the cancellation that was requested"
     for _ in range(2):
-        with pytest.raises(UsageError, match="run RUN1 was cancelled, which is for good"):
+        with pytest.raises(UsageError, match="run RUN1 was cancelled and cannot be resumed"):
             goes_on(session)
         assert session.store.find("RUN1").status == "cancelled"
 
@@ -176,7 +176,7 @@ def test_a_run_that_is_with_the_workers_goes_on_there_unless_they_do_not_come(
         change_leases(session.store, "expires_at = 1")
         assert goes_on(session)
     else:
-        with pytest.raises(LockHeld, match="run RUN1 goes on by itself: it is left to the workers"):
+        with pytest.raises(LockHeld, match="run RUN1 is under way: it is left to the workers"):
             goes_on(session)
 
 
@@ -191,7 +191,7 @@ def test_a_run_that_is_paused_elsewhere_goes_on_there(
     assert goes_on(session) is None
     assert session.store.find("RUN1").wanted is None
     who = "somebody drives it" if where == "a process" else "it is left to the workers ("
-    assert heard.notes[0].startswith(f"run RUN1 goes on: {who}")
+    assert heard.notes[0].startswith(f"run RUN1 continues: {who}")
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,10 @@ def test_a_run_that_a_process_is_at_is_paused(session: Session, begin: Begin) ->
 @pytest.mark.parametrize(
     ("status", "message", "hint"),
     [
-        (None, "no process holds it", "`backfill resume RUN1` continues it"),
+        (None, "no process drives it", "`backfill resume RUN1` continues it"),
         ("incomplete", "it is incomplete", "`backfill resume RUN1` continues it"),
-        ("completed", "it is completed", "`backfill status RUN1` shows what came of it"),
-        ("failed", "it is failed", "`backfill status RUN1` shows what came of it"),
+        ("completed", "it is completed", "`backfill status RUN1` shows how it ended"),
+        ("failed", "it is failed", "`backfill status RUN1` shows how it ended"),
     ],
 )
 def test_a_run_that_is_not_under_way_is_not_paused_and_the_hint_says_what_can_be_done(
@@ -152,9 +152,9 @@ def test_nothing_takes_the_place_of_a_cancel_that_its_process_has_not_seen_yet(
     pause(session, "RUN1")
     session.store.request_cancel("RUN1")
     noted = journal.notes()
-    with pytest.raises(UsageError, match="is to be cancelled, which is for good") as refused:
+    with pytest.raises(UsageError, match="is being cancelled, which cannot be undone") as refused:
         change(session)
-    assert refused.value.hint == "`backfill logs RUN1` says who requested it"
+    assert refused.value.hint == "`backfill logs RUN1` shows who requested it"
     assert not session.store.request_pause("RUN1")
     session.store.withdraw_pause("RUN1")
     assert session.store.find("RUN1").wanted == "cancel"
@@ -299,7 +299,7 @@ def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(
     monkeypatch.setattr("runner.app.control._PATIENCE", -1.0)
     with pytest.raises(Incomplete, match="its process has not done so yet") as refused:
         cancel(session, "RUN1")
-    assert refused.value.hint == f"look at it: {session.who}"
+    assert refused.value.hint == f"look at that process: {session.who}"
     assert session.store.find("RUN1").wanted == "cancel"
 
 
@@ -318,10 +318,10 @@ def test_jobs_that_ended_with_their_process_are_not_cancelled(
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        ("sent", "`backfill resume RUN1` follows its jobs: then it is known what failed"),
+        ("sent", "`backfill resume RUN1` follows its jobs, to find out what failed"),
         ("incomplete", "`backfill resume RUN1` sends what was not sent"),
         (None, "`backfill resume RUN1` sends what was not sent"),
-        ("completed", "`backfill status RUN1` shows what came of it, and which runs retry it"),
+        ("completed", "`backfill status RUN1` shows how it ended, and which runs retry it"),
     ],
 )
 def test_where_nothing_has_failed_the_hint_says_what_can_be_done_instead(
@@ -332,6 +332,6 @@ def test_where_nothing_has_failed_the_hint_says_what_can_be_done_instead(
         journal.end(status)
     process_dies(session.store)
     for ask in (retry, plan_retry):
-        with pytest.raises(PreflightRefused, match="nothing of run RUN1 is there to retry") as no:
+        with pytest.raises(PreflightRefused, match="run RUN1 has nothing to retry") as no:
             ask(session, FailedEvents("RUN1"), RunOptions())
         assert no.value.hint == hint

@@ -55,13 +55,13 @@ def of(about: str, findings: list[Finding]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("body", "level", "message"),
     [
-        (PLAN, "ok", "test: 2 events, 1 stage; every payload fits its contract"),
+        (PLAN, "ok", "test: 2 events, 1 stage; every payload meets its contract"),
         (PLAN.replace("fire", "{use: fire, when: vars.days > 5}") + "vars: {days: 1}\n", "ok",
-         "test: 2 events, 1 stage; every payload fits its contract"),
+         "test: 2 events, 1 stage; every payload meets its contract"),
         (PLAN.replace("fire", "{use: fire, when: 'false'}"), "fail",
          "test: 0 events, 0 stages: there is nothing to send"),
         (PLAN.replace("fire", "{use: fire, when: 'false'}") + "if_empty: ok\n", "ok",
-         "test: 0 events, 0 stages; every payload fits its contract"),
+         "test: 0 events, 0 stages; every payload meets its contract"),
     ],
 )  # fmt: skip
 def test_a_plan_is_what_a_run_would_build(
@@ -80,8 +80,8 @@ _HOUR = "window: {allow: '00:00-24:00'}"
     [
         ("command: [./nope.sh]", "fail", "`command nope.sh` cannot be asked: there is no such"),
         ("command: [nope-at-all]", "fail", "cannot be asked: there is no such program"),
-        ("command: [./there.sh]", "ok", "`command there.sh` is asked by a run alone"),
-        ("http: http://127.0.0.1:1/x", "ok", "is asked by a run alone"),
+        ("command: [./there.sh]", "ok", "`command there.sh` is only asked by a run"),
+        ("http: http://127.0.0.1:1/x", "ok", "is only asked by a run"),
         ("sql: {query: select nope from r, at_most: 1}", "fail", "`sql` cannot be asked: no such"),
         ("sql: {query: select n from r, at_most: 0}", "warn", "`sql` holds: "),
         ("sql: {query: select n from r, at_most: 1}", "ok", "`sql` lets a run go on"),
@@ -121,7 +121,7 @@ def test_what_the_policy_does_not_allow_is_a_fault(
 def test_an_approval_that_is_missing_is_a_fault(session: Session, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, f"{PLAN}approval: {{required: true}}\n")
     ((level, message),) = of("approval", found(session, plan))
-    assert (level, "demands an approval" in message) == ("fail", True)
+    assert (level, "needs an approval" in message) == ("fail", True)
     digest = build(session, str(plan), {}).execution_plan.digest
     (tmp_path / "approvals").mkdir()
     (tmp_path / "approvals" / "x").write_text(digest, "utf-8")
@@ -217,7 +217,7 @@ def test_what_the_plan_takes_of_github_is_told_and_no_token_is_a_warning(
     path = write_plan(tmp_path, PLAN, catalog=catalog)
     findings = found(session, path)
     assert of("needs", findings) == [("ok", "the plan takes about 6 GitHub points")]
-    assert of("github", findings) == [("warn", "no token: its rate limit is not known")]
+    assert of("github", findings) == [("warn", "no token, so its rate limit is not known")]
     plan = build(session, str(path), {}).execution_plan
     assert examine_plan(session, plan, thorough=False) == []
 

@@ -152,7 +152,7 @@ def test_while_a_run_is_driven_what_comes_is_told_and_unset_variables_are_noted(
     asyncio.run(drive(kept))
     assert told.bodies == [1]
     assert kept.sweeps > 1
-    assert notes == ["notify: UNSET is not set: nobody is told of this run by it"]
+    assert notes == ["notify: UNSET is not set: it gets no notifications of this run"]
     silent = Kept([])
     asyncio.run(drive(silent))
     assert silent.sweeps == 0
@@ -209,9 +209,9 @@ def test_whether_somebody_would_be_told_is_found_without_telling_anybody(tmp_pat
     with Session(environ=URLS) as session:
         found = examine_hooks(session, str(tmp_path / "plan.yaml"))
     assert found == [
-        Finding("notify", "ok", "webhook: ONE is set; it is told of failed"),
+        Finding("notify", "ok", "webhook: ONE is set; it is notified of failed"),
         Finding("notify", "warn", "slack: UNSET is not set",
-                "set UNSET to the URL of the webhook: nobody is told of runs by it"),
+                "set UNSET to the URL of the webhook: until then it gets no notifications"),
     ]  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def test_whether_somebody_would_be_told_is_found_without_telling_anybody(tmp_pat
     ("where", "said"),
     [
         ("https://x.test/1", "commented: https://x.test/1"),
-        (None, "no comment: there is nothing to say"),
+        (None, "no comment was posted: there is nothing to report"),
     ],
 )
 def test_what_became_of_a_comment_is_said(

@@ -147,7 +147,7 @@ def test_plans_of_a_folder_that_have_one_name_are_told(folder: Path) -> None:
     names = ("catalog", "one", "two", "x", "y", "z", "inner/two")
     files = [plan_file(str(folder / f"{name}.yaml")) for name in names]
     (twice,) = wrong_together(files, [str(folder)])
-    assert twice.message == f"the name `two` is that of {folder / 'one.yaml'} already"
+    assert twice.message == f"the name `two` is already used by {folder / 'one.yaml'}"
     assert (twice.path, twice.line) == (str(folder / "two.yaml"), 3)
     assert [*wrong_together(files, [str(inner)])] == []
 

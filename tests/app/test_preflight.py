@@ -116,7 +116,7 @@ def test_an_approval_names_the_digest_and_the_target_or_none(
     if holds:
         refuse_unapproved(demanding, target)
     else:
-        with pytest.raises(PreflightRefused, match="demands an approval") as refused:
+        with pytest.raises(PreflightRefused, match="needs an approval") as refused:
             refuse_unapproved(demanding, target)
         assert str(refused.value).endswith(f"names its digest for {target.name}")
         assert f"test.yaml with: digest: {plan.digest}" in (refused.value.hint or "")
@@ -167,7 +167,7 @@ NO_WAIT = RunOptions(follow=False)
         ({}, CLOUD, NO_WAIT, False),
         ({}, EMBEDDED, RunOptions(), True),
         ({}, EMBEDDED, NO_WAIT, "the embedded target ends with this process"),
-        ({}, KEYLESS, RunOptions(), "needs an event key, and none is set"),
+        ({}, KEYLESS, RunOptions(), "needs an event key, but none is set"),
         ({}, UNSIGNED, RunOptions(), False),
         ({}, DEV, RunOptions(), True),
         (WAITING, UNSIGNED, RunOptions(), "needs a signing key"),
@@ -175,14 +175,14 @@ NO_WAIT = RunOptions(follow=False)
         (WAITING, CLOUD, RunOptions(), True),
         (WAITING, resolve("dev", {}), RunOptions(), True),
         (CAPPED, CLOUD, RunOptions(), True),
-        (CAPPED, CLOUD, NO_WAIT, "`max_in_flight` of `fire` counts those"),
+        (CAPPED, CLOUD, NO_WAIT, "`max_in_flight` of `fire` limits the jobs"),
         ({"cap": SimpleNamespace(events=1, written=False)}, CLOUD, NO_WAIT, False),
         (DRAINED, CLOUD, RunOptions(), True),
         (DRAINED, CLOUD, NO_WAIT, "`fire` is sent in rounds"),
-        (DRAINED, UNSIGNED, RunOptions(), "empty, and following jobs on cloud needs a signing key"),
+        (DRAINED, UNSIGNED, RunOptions(), "empty, but following jobs on cloud needs a signing key"),
         (CANARY, CLOUD, RunOptions(), True),
         (CANARY, CLOUD, NO_WAIT, "`fire` waits until its canary has succeeded"),
-        (CANARY, UNSIGNED, RunOptions(), "succeeded, and following jobs on cloud needs a signing"),
+        (CANARY, UNSIGNED, RunOptions(), "succeeded, but following jobs on cloud needs a signing"),
         (CAPPED, UNSIGNED, RunOptions(), "`max_in_flight` of `fire` .* needs a signing key"),
         ({"begins": 0.0}, CLOUD, RunOptions(), False),
         ({"begins": 0.0, **DRAINED}, CLOUD, RunOptions(), "`fire` is sent in rounds"),

@@ -164,7 +164,7 @@ def test_coverage_is_of_before_and_after_a_run_or_of_now(session: Session, plan:
     bare = ran(plan)
     assert view_of(store, store.find(bare)).coverage == {}
     write_plan(plan.parent, BODY)
-    with pytest.raises(UsageError, match="has not written down what the coverage was before it"):
+    with pytest.raises(UsageError, match="has no record of the coverage before it"):
         coverage(session, str(plan), run=bare)
 
 
@@ -173,7 +173,7 @@ def test_coverage_is_of_before_and_after_a_run_or_of_now(session: Session, plan:
     [
         ("update c set done = null", "the coverage `issues` of o/r0: `done` is NULL"),
         ("update c set done = 1.5", "the coverage `issues` of o/r0: `done` is 1.5, which is no"),
-        ("update c set item = null", "the coverage `issues`: `item` is NULL, which names no item"),
+        ("update c set item = null", "the coverage `issues`: `item` is NULL, which is not an item"),
         ("update c set done = 'none'", "the coverage `issues` of o/r0: `done` is no number"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_plan_that_was_not_there_or_not_valid_is_named_with_its_revision(git: 
             difference(session, "topic", "plans/new.yaml", {})
         with pytest.raises(InvalidPlan) as one_of_two:
             difference(session, "HEAD..topic", "plans/new.yaml", {})
-    assert str(missing.value) == f"plans/new.yaml is not there in main ({main[:12]})"
+    assert str(missing.value) == f"plans/new.yaml does not exist in main ({main[:12]})"
     assert {one.path for one in invalid.value.problems} == {"topic:plans/new.yaml"}
     assert {one.path for one in one_of_two.value.problems} == {"HEAD:plans/new.yaml"}
 
@@ -93,7 +93,7 @@ def test_a_part_need_not_be_there_both_before_and_after(git: Git) -> None:
         for old in ("plans/old.yaml", "main"):
             found, _ = difference(session, old, "plans/one.yaml", {}, selectors=part)
             assert found.events == (0, 1)
-            with pytest.raises(UsageError, match="o/r9 fits no item"):
+            with pytest.raises(UsageError, match="o/r9 matches no item"):
                 difference(session, old, "plans/one.yaml", {}, selectors=nowhere)
         found, _ = difference(session, "plans/one.yaml", "plans/old.yaml", {}, selectors=part)
         assert found.events == (1, 0)

@@ -62,12 +62,12 @@ def test_what_is_as_it_was_reviewed_may_be_run(session: Session, saved: str) -> 
     ("changes", "target", "faults"),
     [
         ({"expires_at": 0.0}, None, EXPIRED),
-        ({"tool": "0.0"}, None, f"backfill 0.0 has made it, and this is {__version__}"),
+        ({"tool": "0.0"}, None, f"it was made by backfill 0.0, but this is {__version__}"),
         ({}, "dev", "it was made for --target embedded, not dev"),
         ({"address": "http://x http://x"}, None,
-         "`embedded` was http://x, and is now http://embedded"),
+         "`embedded` was http://x and is now http://embedded"),
         ({"expires_at": 0.0, "tool": "0.0"}, "embedded",
-         f"{EXPIRED}; backfill 0.0 has made it, and this is {__version__}"),
+         f"{EXPIRED}; it was made by backfill 0.0, but this is {__version__}"),
     ],
 )  # fmt: skip
 def test_all_that_makes_it_stale_is_told_at_once(
@@ -92,14 +92,14 @@ def test_files_that_are_others_by_now_make_it_stale_with_what_that_does(
     catalog.unlink()
     with pytest.raises(StalePlan) as gone:
         reviewed(session, saved, None, {}, None)
-    assert "catalog.yaml is gone; it can no longer be planned (" in str(gone.value)
+    assert "catalog.yaml no longer exists; it can no longer be planned (" in str(gone.value)
 
 
 def test_it_is_run_once(session: Session, tmp_path: Path) -> None:
     refuse_used(session, "RUN1")
     journal = start_journal(session.store, make_plan(tmp_path, BODY))
     journal.end("failed")
-    with pytest.raises(StalePlan, match="this plan was run already: run RUN1 is failed"):
+    with pytest.raises(StalePlan, match="this saved plan was run already: run RUN1 is failed"):
         refuse_used(session, "RUN1")
 
 

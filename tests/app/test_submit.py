@@ -60,10 +60,10 @@ def tells(
         ([ANY, OURS, THEIRS], "ours", f"{HEARD}any, ours", None),
         ([OURS, THEIRS], "theirs", f"{HEARD}theirs", None),
         ([replace(ANY, paused=True), OURS], "ours", f"{HEARD}ours; paused: any", None),
-        ([DEAF, THEIRS], "ours", None, "start one: `backfill serve`"),
-        ([OURS], None, None, "start one: `backfill serve`"),
-        ([], "ours", None, "start one: `backfill serve`"),
-        ([replace(OURS, paused=True)], "ours", None, "let them go on there, or start one"),
+        ([DEAF, THEIRS], "ours", None, "start one with `backfill serve`"),
+        ([OURS], None, None, "start one with `backfill serve`"),
+        ([], "ours", None, "start one with `backfill serve`"),
+        ([replace(OURS, paused=True)], "ours", None, "unpause them there, or start one"),
     ],
 )
 def test_a_run_is_left_only_to_workers_that_listen_and_take_it(

@@ -123,7 +123,7 @@ def test_what_is_wrong_is_reported_once_as_long_as_it_stays_the_same(
     found = follow(goes, lambda: None, comes, goes, report=reported.append)
     assert [type(one) for one in reported] == [TargetError, TargetError]
     assert str(reported[0]).startswith(f"{remote.folder}: ")
-    assert "own credentials right?" in (reported[0].hint or "")
+    assert "branch and git's credentials" in (reported[0].hint or "")
     assert (found.error, record(session).outcome) == (None, "unreachable")
 
 
@@ -202,14 +202,16 @@ def test_a_second_lies_between_two_looks_at_least(
     follow: Follow, every: float, refused: bool
 ) -> None:
     if refused:
-        with pytest.raises(UsageError, match="--every is at least 1s"):
+        with pytest.raises(UsageError, match="--every must be at least 1s"):
             follow(every=every)
     else:
         assert follow(lambda: None, every=every).error is None
 
 
 def test_nobody_is_asked_before_events_leave_this_machine(follow: Follow, session: Session) -> None:
-    with pytest.raises(PreflightRefused, match="nobody is asked before events go to cloud"):
+    with pytest.raises(
+        PreflightRefused, match="`sync` cannot ask for confirmation before it sends to cloud"
+    ):
         follow(apply=ApplyOptions("cloud"))
     assert session.store.syncs() == []
 

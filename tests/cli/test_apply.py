@@ -60,7 +60,7 @@ def test_a_dry_run_says_which_plans_would_be_refused_for_what_they_depend_on(
     """A dependency that is in the folder is run first."""
     write("1.yaml", "one", "o/one")
     write("2.yaml", "two", "o/two", ", depends_on: [one, onee]")
-    note = "note: two depends on `onee`, which is neither here nor applied\n"
+    note = "note: two depends on `onee`, which is not among these plans and not applied\n"
     listed = apply("--dry-run", "--format", "json")
     assert (listed.status, listed.err) == (0, note)
     refused = apply("--yes")
@@ -147,13 +147,13 @@ def test_applied_on_one_target_is_pending_on_another(
 @pytest.mark.parametrize(
     ("plans", "status", "said"),
     [
-        ([("1.yaml", "one", ", depends_on: [gone]")], 4, "depends on `gone`, which is neither"),
+        ([("1.yaml", "one", ", depends_on: [gone]")], 4, "depends on `gone`, which is not among"),
         (
             [("1.yaml", "one", ", depends_on: [two]"), ("2.yaml", "two", ", depends_on: [one]")],
             3,
             "plans depend on each other: one → two → one",
         ),
-        ([("1.yaml", "one", ""), ("2.yaml", "one", "")], 3, "the name `one` is that of"),
+        ([("1.yaml", "one", ""), ("2.yaml", "one", "")], 3, "the name `one` is already used by"),
     ],
 )
 def test_plans_that_cannot_be_put_in_order_are_refused(
@@ -216,7 +216,7 @@ def test_what_another_process_applies_while_this_one_plans_is_not_sent_again(
     arguments = ["apply", str(tmp_path / "plans"), "--target", url]
     assert cli.main(arguments, prog_name="backfill", standalone_mode=False) == 0
     assert jobs.items == ["o/one", "o/two"]
-    assert "one was run meanwhile: run 01" in capsys.readouterr().err
+    assert "one has been run in the meantime: run 01" in capsys.readouterr().err
 
 
 def test_a_server_that_is_away_leaves_no_run_behind_and_names_none(
@@ -225,5 +225,5 @@ def test_a_server_that_is_away_leaves_no_run_behind_and_names_none(
     write("1.yaml", "one", "o/one")
     done = backfill("apply", tmp_path / "plans", "--target", "http://127.0.0.1:9")
     assert done.status == 6
-    assert "nothing was sent; once it answers, say the same again" in done.err
+    assert "nothing was sent; run the command again once it answers" in done.err
     assert "resume" not in done.err

@@ -233,7 +233,7 @@ def test_a_drain_is_followed_or_refused(backfill: Backfill, tmp_path: Path, data
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     result = backfill("run", plan, "--no-wait", "--target", "http://127.0.0.1:1", "--yes")
     assert result.status == 4
-    assert "its backlog is empty, and without following nobody knows when that is" in result.err
+    assert "its backlog is empty, which cannot be known without following the jobs" in result.err
     plan = write_plan(tmp_path, BODY + "pacing: scheduled\n", catalog=CATALOG)
     result = backfill("plan", plan)
     assert result.status == 3
@@ -310,7 +310,7 @@ def test_a_backlog_that_cannot_be_asked_is_not_clear(
     with served(create_app({"app/drain": spoil})) as url:
         result = backfill("run", plan, "--target", url)
     assert result.status == 7
-    assert "its backlog cannot be told: no such column: pending" in result.out
+    assert "its backlog cannot be read: no such column: pending" in result.out
 
 
 def test_a_question_that_fails_in_a_later_round_leaves_the_run_incomplete(
@@ -396,7 +396,7 @@ def test_workspaces_come_from_a_query_with_their_attributes_and_bounds_are_templ
     assert "at most 7" in backfill("plan", plan, "--var", "most=7").out
     wrong = backfill("plan", plan, "--var", "most=many")
     assert wrong.status == 3
-    assert "`at_most` gives `many`, which is no number" in wrong.err
+    assert "`at_most` gives `many`, which is not a number" in wrong.err
 
 
 CHECK = (
@@ -468,7 +468,7 @@ def test_a_check_that_cannot_be_asked_refuses_the_run_before_anything_is_sent(
     [
         (None, 4, "set BACKFILL_DATABASE_URL"),
         ("postgresql://u:hunter2@127.0.0.1:1/x", 6, "cannot be reached"),
-        ("mysql://u:hunter2@h/x", 2, "is of a database that is not supported"),
+        ("mysql://u:hunter2@h/x", 2, "names a database that is not supported"),
     ],
 )
 def test_a_database_that_only_checks_need_is_missed_before_the_run_begins(

@@ -28,7 +28,7 @@ def test_a_taken_port_is_said_in_place_of_an_address(command: str, backfill: Bac
         done = backfill(command, "--port", str(port), env={"INNGEST_DEV": "1"})
     assert done.status == 6, done.err
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.err
-    assert "hint: --port names another" in done.err
+    assert "hint: choose another with --port" in done.err
     assert "http://" not in done.err
 
 
@@ -52,7 +52,7 @@ def test_an_address_that_this_machine_does_not_have_is_not_mended_by_another_por
     done = backfill("dev", "--host", host)
     assert done.status == 6, done.err
     assert f"cannot listen on {host}:8288" in done.err
-    assert "hint: --host names an address of this machine" in done.err
+    assert "hint: name an address of this machine with --host" in done.err
 
 
 def test_an_address_of_ipv6_stands_in_brackets() -> None:

@@ -96,7 +96,7 @@ def test_a_server_that_is_well_and_a_plan_that_it_listens_to(
     with server.up() as url:
         result = backfill("doctor", plan, "--target", url, env=KEYS)
     assert result.status == 0, result.out
-    assert " ✓ plan         test: 3 events, 1 stage; every payload fits its contract" in result.out
+    assert " ✓ plan         test: 3 events, 1 stage; every payload meets its contract" in result.out
     assert f" ✓ target       {url} answers, version 1.12.1" in result.out
     assert " ✓ event key    accepted (asked without an event)" in result.out
     assert " ✓ signing key  jobs can be followed" in result.out
@@ -135,7 +135,7 @@ def test_a_target_that_is_not_there_has_one_fault_and_its_mend(
     result = backfill("doctor", *target)
     assert result.status == 6
     assert "✗ target  http://127.0.0.1:1 cannot be reached" in result.out
-    assert "→ is it running, and is its address right?" in result.out
+    assert "→ check that it is running and that its address is right" in result.out
     plan = write_plan(tmp_path, "repos: [o/r]\noperations: [synk]\n")
     assert backfill("doctor", plan, *target).status == 4
 
@@ -150,7 +150,10 @@ def test_an_event_that_no_function_listens_to_is_a_fault_and_refuses_the_run(
         result = backfill(command, plan, "--target", url, env=KEYS)
     assert result.status == 4
     said = result.out if command == "doctor" else result.err
-    assert "no function listens to `app/sync`: it would be accepted, and nothing would run" in said
+    assert (
+        "no function listens to `app/sync`: the server would accept it, but nothing would run"
+        in said
+    )
     assert "did you mean `app/synk`?" in said
     assert all(body in (b"[]", b"") for _, _, body in server.requests), "nothing was sent"
     assert not Path(".backfill").exists()

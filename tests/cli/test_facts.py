@@ -140,7 +140,7 @@ def test_another_file_is_refused(
     done = backfill("plan", plan, "--facts", facts)
     assert done.status == 3
     assert "facts.json" in done.err
-    assert "this is no file of facts" in done.err
+    assert "this is not a facts file" in done.err
 
 
 def test_facts_are_for_previews_only(

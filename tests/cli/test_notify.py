@@ -145,7 +145,7 @@ def test_a_run_that_follows_from_a_commit_is_told_of_as_the_commit_says(
     ("broken", "note"),
     [
         ("http://127.0.0.1:9/services/a-secret-path", "HOOK: it does not answer"),
-        ("a-secret-path", "HOOK holds something else than a URL"),
+        ("a-secret-path", "HOOK is not a URL"),
         ("", "HOOK is not set"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_hook_that_is_not_there_changes_nothing_and_its_url_is_nowhere(
     assert note in done.err
     logs = backfill("logs", "latest", env=env)
     doctor = backfill("doctor", plan, "--target", url, env=env)
-    assert ("something else" in doctor.out) == (broken == "a-secret-path")
+    assert ("is not a URL" in doctor.out) == (broken == "a-secret-path")
     kept = b"".join(file.read_bytes() for file in tmp_path.glob("state.db*"))
     told = done.out + done.err + logs.out + doctor.out + doctor.err + kept.decode("latin-1")
     assert "a-secret-path" not in told

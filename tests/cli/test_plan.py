@@ -355,7 +355,7 @@ def test_init_for_items_writes_a_plan_that_runs_with_its_worker(backfill: Backfi
     assert backfill("init", "second.yaml", "--for", "users").status == 2
     assert not Path("second.yaml").exists()
     taken = backfill("init", "third.yaml", "--for", "repos")
-    assert (taken.status, "plans mean something else by `repos`" in taken.err) == (2, True)
+    assert (taken.status, "`repos` has another meaning in plans" in taken.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["plan", "catalog", "execution-plan"])

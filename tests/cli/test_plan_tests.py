@@ -71,7 +71,7 @@ def test_a_case_may_be_of_a_part_of_the_plan(folder: Path) -> None:
     with pytest.raises(InvalidPlan) as invalid:
         differences(folder, item=["acme/z"], given=X, expect={"events": []})
     (problem,) = invalid.value.problems
-    assert problem.message == "--item acme/z fits no item of the plan"
+    assert problem.message == "--item acme/z matches no item of the plan"
     written = (folder / "stale.test.yaml").read_text().splitlines()
     assert problem.line == written.index("- acme/z") + 1
 
@@ -155,16 +155,16 @@ def test_a_facts_file_answers_too(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("given: {repoz: []}\n", "`repoz` is asked for by no query of the plan"),
-        ("given: {'repos[1]': []}\n", "`repos[1]` is asked for by no query"),
+        ("given: {repoz: []}\n", "no query of the plan asks for `repoz`"),
+        ("given: {'repos[1]': []}\n", "no query of the plan asks for `repos[1]`"),
         ("given: none.json\n", "none.json cannot be read"),
         ("given: ../../etc/passwd\n", "cannot be read"),
         ("expect: {evnts: []}\n", "unknown key `evnts`"),
         ("expect: {events: {some: []}}\n", "`some` is empty"),
         ("cases: [{name: a}, {name: a}]\n", "there is a case `a` already"),
         ("cases: [{given: {}}]\n", "`name` is missing"),
-        ("now: yesterday\n", "no time with a zone"),
-        ("now: '2026-11-01T00:00:00'\n", "no time with a zone"),
+        ("now: yesterday\n", "not a time with a time zone"),
+        ("now: '2026-11-01T00:00:00'\n", "not a time with a time zone"),
     ],
 )
 def test_a_file_that_is_no_test_of_its_plan_is_refused_at_its_place(
@@ -185,12 +185,12 @@ ODD = "collections: {odd: {query: select c, item: '{{ row.id }}'}}\n"
 @pytest.mark.parametrize(
     ("repos", "given", "message", "hint"),
     [
-        (TWO, "repoz", "`repoz` is asked for by no query of the plan", "did you mean `repos`?"),
+        (TWO, "repoz", "no query of the plan asks for `repoz`", "did you mean `repos`?"),
         (TWO, "repos", "several queries give `repos`", "name one: repos[0], repos[1]"),
-        ("[acme/x]", "zzz", "`zzz` is asked for by no query of the plan",
-         "these are asked for: none"),
-        ("[acme/x]\n" + ODD, "zzz", "`zzz` is asked for by no query of the plan",
-         "these are asked for: odd"),
+        ("[acme/x]", "zzz", "no query of the plan asks for `zzz`",
+         "its queries ask for: none"),
+        ("[acme/x]\n" + ODD, "zzz", "no query of the plan asks for `zzz`",
+         "its queries ask for: odd"),
     ],
 )  # fmt: skip
 def test_rows_that_no_query_asks_for_are_refused_with_those_that_are(

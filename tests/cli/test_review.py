@@ -297,7 +297,7 @@ def test_what_is_of_one_plan_is_refused_for_a_folder(
         (["--changed-since", "nowhere", "plans/"], "no git revision `nowhere`"),
         (["--changed-since", "--output=x", "plans/"], "no git revision `--output=x`"),
         (["plans/one.yaml", "plans/two.yaml", "--comment"], "is only for the plans of a branch"),
-        (["--changed-since", "main", "plams/"], "there is no plams/, now or before"),
+        (["--changed-since", "main", "plams/"], "plams/ does not exist, now or before"),
         (["--changed-since", "main", "plans/", "/"], "/ is not in the repository"),
         (["--changed-since", "main", "/"], "/ is not in the repository"),
     ],

@@ -41,7 +41,7 @@ def test_a_saved_plan_is_sent_event_for_event_and_once(
         assert sorted(jobs.items) == [f"o/r{number}" for number in range(5)]
         again = backfill("run", saved)
         assert again.status == 5
-        assert f"this plan was run already: run {run_id} is completed" in again.err
+        assert f"this saved plan was run already: run {run_id} is completed" in again.err
     assert len(jobs.items) == 5
 
 
@@ -137,14 +137,14 @@ def test_an_expired_or_edited_one_is_refused(
     for command in ("run", "plan"):
         edited = backfill(command, saved)
         assert edited.status == 5
-        assert "is no longer the plan that was saved: it was changed" in edited.err
+        assert "has been changed since it was saved" in edited.err
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--out", "x.json", "--expires", "0s"), "saved for 0s can never be run"),
-        (("--out", "x.json", "--expires", "999ms"), "saved for 999ms can never be run"),
+        (("--out", "x.json", "--expires", "0s"), "expires after 0s can never be run"),
+        (("--out", "x.json", "--expires", "999ms"), "expires after 999ms can never be run"),
         (("--out", "x.json", "--expires", "-1s"), "is not a duration"),
         (("--expires", "1h"), "--expires does nothing without --out"),
     ],
@@ -170,7 +170,7 @@ def test_one_with_a_checksum_made_by_hand_is_refused(
     for command in ("run", "plan"):
         done = backfill(command, saved)
         assert done.status == 5
-        assert "is no longer the plan that was saved" in done.err
+        assert "has been changed since it was saved" in done.err
 
 
 def test_a_plan_that_demands_it_is_run_only_with_its_very_digest_approved(
@@ -292,4 +292,4 @@ def test_a_diff_of_git_revisions_sees_the_files_as_they_were(
     (tmp_path / "new.yaml").write_text(plan.read_text())
     unknown = backfill("diff", "HEAD~1..HEAD", tmp_path / "new.yaml")
     assert unknown.status == 2
-    assert "is not there in HEAD~1" in unknown.err
+    assert "does not exist in HEAD~1" in unknown.err

@@ -86,7 +86,7 @@ def test_an_event_that_nothing_listens_to_fails_the_run(backfill: Backfill, tmp_
         ("nowhere:sync", "there is no module `nowhere`"),
         ("worker:snyc", "did you mean `sync`?"),
         ("broken:sync", "cannot be imported: ZeroDivisionError"),
-        ("worker:number", "is no function: int"),
+        ("worker:number", "is not a function: int"),
     ],
 )
 def test_a_handler_that_cannot_be_loaded_stops_the_run_before_anything_is_sent(
@@ -217,7 +217,7 @@ def test_a_broken_state_is_said_before_anything_is_sent(backfill: Backfill, tmp_
     plan = write_plan(tmp_path, repos(2) + SYNC)
     result = backfill("run", plan, "--state", "/proc/nowhere/state.db")
     assert result.status == 6
-    assert "cannot be made" in result.err
+    assert "cannot be created" in result.err
 
 
 def _anew(*arguments: object) -> subprocess.Popen[str]:

@@ -46,7 +46,7 @@ def test_a_partial_run_says_so_everywhere_and_never_counts_as_applied(
     assert ledger.out.splitlines()[1].startswith("partial")
     gate = backfill("check", plan, "--applied", "--target", url)
     assert gate.status == 1
-    assert "was for a part of it" in gate.out
+    assert "was only for a part of the plan" in gate.out
     applied = backfill("apply", plan, "--target", url, "--yes")
     assert applied.status == 0, applied.err
     assert len(jobs.items) == 6, "the whole of it"
@@ -84,7 +84,7 @@ def test_selectors_mean_the_same_on_every_command(
     [
         (("--limit", "2", "--sample", "2"), "--limit and --sample exclude each other"),
         (("--seed", "2"), "--seed does nothing without --sample"),
-        (("--item", "o/z*"), "--item o/z* fits no item of the plan"),
+        (("--item", "o/z*"), "--item o/z* matches no item of the plan"),
         (("--only", "synk"), "did you mean `sync`?"),
     ],
 )
@@ -125,7 +125,7 @@ def test_coverage_that_goes_by_no_items_says_that_selectors_leave_none_out(
         db.execute("CREATE TABLE r (name TEXT)")
         db.executemany("INSERT INTO r VALUES (?)", [(f"o/r{n}",) for n in range(4)])
     monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{tmp_path / 'app.db'}")
-    said = "note: the query of the coverage `all` goes by no items: --limit 1 leaves none out"
+    said = "note: the query of the coverage `all` does not go by items: --limit 1 does not limit it"
     plan = write_plan(tmp_path, BODY + COVERAGE.rstrip() + "'}}\n")
     assert backfill(command, plan, "--limit", "1").err.count(said) == 1
     assert said not in backfill(command, plan).err

@@ -114,7 +114,7 @@ def test_what_is_about_a_run_that_is_there_makes_no_state(backfill: Backfill, co
     """A mistyped --state is an error, not an empty list of runs."""
     done = backfill(*command.split())
     assert done.status == 2
-    assert "there is no state in .backfill/state.db, and so no run" in done.err
+    assert "there is no state in .backfill/state.db, so there are no runs" in done.err
     assert not (Path.cwd() / ".backfill").exists()
 
 
@@ -160,7 +160,7 @@ class TestAfterwards:
         none = backfill("events", "--item", "[")
         assert (none.status, none.out, none.err) == (0, "", "no events\n")
         both = backfill("events", "--failed", "--outcome", "completed")
-        assert (both.status, "choose differently" in both.err) == (2, True)
+        assert (both.status, "exclude each other" in both.err) == (2, True)
         unknown = backfill("events", "--operation", "sing")
         assert unknown.status == 2
         assert "has no operation `sing`" in unknown.err

@@ -81,7 +81,10 @@ def test_an_environment_is_that_of_the_repositorys_own_project(
     sync = ("sync", "--repo", str(remote.folder), "--env", "there", "--once", "--format", "json")
     done = backfill(*sync)
     assert done.status == 4
-    assert "nobody is asked before events go to there: https://example.com" in done.err
+    assert (
+        "`sync` cannot ask for confirmation before it sends to there: https://example.com"
+        in done.err
+    )
     remote.write("backfill.yaml", f"{head}  there: {{target: '{url}'}}\n")
     remote.commit()
     done = backfill(*sync)
@@ -100,7 +103,7 @@ def test_a_plan_that_is_a_link_out_of_the_repository_is_refused_as_apply_refuses
     remote.commit()
     done = once()
     assert (done.status, jobs.items) == (status, [] if status else ["o/a"])
-    assert (f"error: {name} leads out of the repository\n" in done.err) == bool(status)
+    assert (f"error: the link {name} leads out of the repository\n" in done.err) == bool(status)
 
 
 def test_a_merge_is_applied_and_a_branch_that_is_not_merged_is_not(
@@ -127,7 +130,7 @@ def test_a_branch_that_was_rewritten_is_refused_unless_allowed(
     refused = once()
     assert refused.status == 5
     assert "main was rewritten: it was at" in refused.err
-    assert "--allow-force-push takes it as it is" in refused.err
+    assert "--allow-force-push accepts it" in refused.err
     assert jobs.items == ["o/a"]
     found = status(backfill)
     assert (found["outcome"], found["health"]) == ("refused", "refused")
@@ -150,7 +153,7 @@ def test_a_commit_is_applied_only_with_a_known_signature_where_one_is_demanded(
     demand = ("--allowed-signers", str(signers))
     unsigned = once(*demand)
     assert unsigned.status == 4
-    assert "has no signature that counts\n" in unsigned.err, "git itself gives no reason"
+    assert "has no valid signature\n" in unsigned.err, "git itself gives no reason"
     remote("config", "gpg.format", "ssh")
     for name in ("stranger", "known"):
         remote("config", "user.signingkey", str(tmp_path / f"{name}.pub"))
@@ -202,7 +205,7 @@ def test_one_process_of_a_machine_follows_a_branch(
     jobs.wait_for(1)
     refused = once()
     assert refused.status == 5
-    assert "another `backfill sync` follows main here" in refused.err
+    assert "another `backfill sync` on this machine follows main" in refused.err
     until(lambda: status(backfill)["outcome"] == "applied")
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
@@ -240,12 +243,16 @@ def test_what_cannot_be_fetched_is_6_and_named(
     [
         (["--path", "elsewhere/"], 2, "there is no elsewhere/ in"),
         (["--path", "../"], 2, "there is no ../ in"),
-        (["--branch", "--upload-pack=x"], 2, "is no name of a branch"),
-        (["--every", "0s"], 2, "--every is at least 1s"),
-        (["--repo", "https://user:s3cret-word@example.com/x"], 2, "--repo holds a user or a key"),
-        (["--repo", "https://example.com/x?t=s3cret-word"], 2, "--repo holds a user or a key"),
-        (["--repo", "ssh://git:s3cret-word@127.0.0.1/x"], 2, "--repo holds a user or a key"),
-        (["--target", "https://example.com"], 4, "nobody is asked before events go to"),
+        (["--branch", "--upload-pack=x"], 2, "is not the name of a branch"),
+        (["--every", "0s"], 2, "--every must be at least 1s"),
+        (
+            ["--repo", "https://user:s3cret-word@example.com/x"],
+            2,
+            "--repo has a user or a key in it",
+        ),
+        (["--repo", "https://example.com/x?t=s3cret-word"], 2, "--repo has a user or a key in it"),
+        (["--repo", "ssh://git:s3cret-word@127.0.0.1/x"], 2, "--repo has a user or a key in it"),
+        (["--target", "https://example.com"], 4, "`sync` cannot ask for confirmation"),
     ],
 )
 def test_mistakes_are_told_in_words(
@@ -349,7 +356,7 @@ def test_what_is_away_for_a_while_is_said_once_and_tried_again(
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert process.stderr
-    assert process.stderr.read().count("hint: are its address") == 1
+    assert process.stderr.read().count("hint: check the address") == 1
 
 
 def test_the_state_may_be_a_database_that_is_shared(

@@ -92,8 +92,9 @@ def test_embeddings_that_never_come_are_a_stall(application: Application) -> Non
     )
     result = application("run", plan="drain-embeddings", handlers="nothing")
     assert result.status == 1
-    assert "`embeddings` is stalled: `pending` is 280, no better after its last 2 rounds" in (
-        result.out + result.err
+    assert (
+        "`embeddings` is stalled: `pending` is 280, without progress after its last 2 rounds"
+        in (result.out + result.err)
     )
 
 
@@ -130,7 +131,7 @@ def test_a_database_that_goes_away_in_mid_run_ends_it_with_6_and_a_resume_ends_i
 ) -> None:
     result = application("run", plan="onboard-repositories", handlers="away")
     assert result.status == 6
-    assert "cannot be reached" in result.err or "refuses us" in result.err
+    assert "cannot be reached" in result.err or "refuses access" in result.err
     application.sql(f"ALTER ROLE {application.role} LOGIN")
     resumed = application.run("resume", "latest", env=application.env("work"))
     assert resumed.status == 0, resumed.err
@@ -197,7 +198,7 @@ def test_doctor_smells_permissions_where_every_question_gives_nothing(
         application.sql(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     result = application("doctor", plan="refresh-after-schema-change")
     assert result.status == 4
-    assert "may this role not read the table?" in result.out
+    assert "may this role not read it?" in result.out
 
 
 def test_coverage_shows_what_a_run_has_gained(application: Application) -> None:
@@ -260,7 +261,7 @@ def test_a_role_that_sees_no_rows_has_no_backlog_of_zero(application: Applicatio
     _hide(application)
     doctor = application("doctor", plan="drain-embeddings")
     assert doctor.status == 4
-    words = "row-level security shows this role no row of `pull_requests`"
+    words = "row-level security hides all rows of `pull_requests`"
     assert words in doctor.out
     refused = application("run", plan="drain-embeddings")
     assert refused.status == 4

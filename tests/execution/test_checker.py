@@ -296,7 +296,7 @@ def test_a_query_that_is_refused_is_no_answer() -> None:
     ("security", "figure", "holds", "note"),
     [
         ((), 0, True, None),
-        (None, 0, True, "whether this key sees the rows cannot be told"),
+        (None, 0, True, "it is not known whether this key sees the rows"),
         ((RowSecurity("t", True),), 0, False, None),
         ((RowSecurity("t", True),), 1, True, None),
     ],
@@ -344,7 +344,7 @@ def test_a_run_does_not_begin_where_nobody_tells_when(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Database, "clock", refuse)
     made = Made([check(expect=Expect("n", newer_than="run.started_at"))])
-    with pytest.raises(PreflightRefused, match="when the run began cannot be told: no time") as one:
+    with pytest.raises(PreflightRefused, match="the run's start cannot be read: no time") as one:
         made.before()
     assert one.value.hint == "ask another"
     assert Made([check()]).before()

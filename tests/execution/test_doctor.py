@@ -50,7 +50,7 @@ from runner.planning.event_blocks import pack
 AWAY = TargetError("it is away", hint="look at it")
 REFUSED = KeyRefused("it refuses the key", hint="look at the key")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-BLIND = "grant its role SELECT, or a policy that shows rows: an anonymous key reads none"
+BLIND = "grant its role SELECT, or add a policy that shows it rows: an anonymous key reads none"
 
 
 def levels(found: Sequence[Finding]) -> list[tuple[str, str]]:
@@ -62,9 +62,9 @@ def levels(found: Sequence[Finding]) -> list[tuple[str, str]]:
     [
         ("event", ["signing"], []),
         ("event", [], []),
-        (None, [], ["there is none"]),
-        (None, ["signing"], ["there is none"]),
-        ("", ["signing"], ["there is none"]),
+        (None, [], ["it is not set"]),
+        (None, ["signing"], ["it is not set"]),
+        ("", ["signing"], ["it is not set"]),
         ("signkey-prod-1", [], ["it is a signing key"]),
         ("same", ["other", "same"], ["it is the event key"]),
         ("signkey-same", ["signkey-same"], ["it is a signing key", "it is the event key"]),
@@ -198,7 +198,7 @@ def hearing(*events: str) -> list[Function]:
         (
             hearing(),
             "fail",
-            "no app is connected to this server: start your worker, and sync it",
+            "no app is connected to this server: start your worker and sync it",
         ),
     ],
 )
@@ -229,7 +229,7 @@ def test_a_paused_function_is_not_said_to_start(
 @pytest.mark.parametrize(
     ("last", "level", "says"),
     [
-        (None, "warn", "the server does not tell who hears `app/sync`"),
+        (None, "warn", "the server does not tell which functions listen to `app/sync`"),
         (LastSent("RUN1", True), "ok", "`app/sync` started jobs in run RUN1"),
         (LastSent("RUN1", False), "warn", "`app/sync` started no job in run RUN1"),
     ],
@@ -358,7 +358,7 @@ def test_of_no_items_no_zero_smells_of_anything(items: tuple[str, ...], blind: b
     one, other = check("a", None), check("b", None)
     checks = (replace(one, question=asked), other)
     found = examine_questions(plan_of(checks=checks), Database({"a": NONE, "b": ZEROS}), NOW)
-    assert any(finding.message == "nothing but zeros everywhere" for finding in found) is blind
+    assert any(finding.message == "only zeros everywhere" for finding in found) is blind
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_nothing_but_zeros_in_all_answers_smells_of_permissions(
     answers: dict[str, Table | QueryRefused], facts: list[Fact], blind: bool
 ) -> None:
     found = examined(answers, facts=facts)
-    assert (("fail", "nothing but zeros everywhere") in found) == blind
+    assert (("fail", "only zeros everywhere") in found) == blind
     assert len(found) == len(answers) + blind
 
 
@@ -399,8 +399,8 @@ FILTERS = ("warn", "check a: row-level security filters `repos`")
             (
                 "fail",
                 (
-                    "check a: row-level security shows this role no row of `repos`, though there "
-                    "are some: 0 would prove nothing"
+                    "check a: row-level security hides all rows of `repos` from this "
+                    "role: 0 would prove nothing"
                 ),
             ),
         ),
@@ -419,7 +419,7 @@ def test_rows_that_policies_hide_are_said_and_where_nothing_is_seen_it_is_a_faul
     [
         (Table(("version",), (("2",),)), "ok", "2 is applied"),
         (Table(("version",), ()), "fail", "2 is not applied: its does not have it"),
-        (QueryRefused("no table"), "fail", "whether 2 is applied cannot be told: no table"),
+        (QueryRefused("no table"), "fail", "cannot tell whether 2 is applied: no table"),
     ],
 )
 def test_each_migration_that_checks_name_is_looked_for_once(
@@ -470,7 +470,7 @@ def test_each_database_that_is_asked_tells_its_clock_once(
     checks = (check("a"), check("b"))
     (found,) = examine_clocks(plan_of(checks=checks), Database({}, ahead=ahead))
     whose = "the clock of the database is"
-    shown = f"{whose} {says} this machine's; its session's zone is UTC"
+    shown = f"{whose} {says} this machine's; its session's time zone is UTC"
     assert (found.level, found.message) == (level, shown)
 
 
@@ -480,7 +480,7 @@ def test_a_database_that_does_not_tell_the_time_is_found(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Database, "clock", refuse)
     (found,) = examine_clocks(plan_of(checks=(check("a"),)), Database({}))
-    shown = ("fail", "the clock of the database cannot be asked: no time", "ask another")
+    shown = ("fail", "the clock of the database cannot be read: no time", "ask another")
     assert (found.level, found.message, found.hint) == shown
 
 

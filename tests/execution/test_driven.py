@@ -162,7 +162,7 @@ def test_no_batch_of_a_drain_begins_after_its_time(
             driven = view(made).driven
             assert all(driven.between(first, at) < limit for at, _, _ in made.server.came)
             assert ending.how == "limit"
-            assert f"has had its {format_duration(limit)}" in str(ending.reason)
+            assert f"has used up its {format_duration(limit)}" in str(ending.reason)
             assert str(ending.option).startswith("--max-time ")
             # It ends as soon as that is known, without sending the rest first.
             assert driven.between(made.server.came[-1][0], made.clock.now) <= max(delay, 3.0)

@@ -28,16 +28,16 @@ DEBOUNCED, BATCHED = fn("debounced", debounce=Rest(9.0)), fn("batched", batch=Re
 DROPS, CANCELS = fn("drops", singleton=Singleton(False)), fn("cancels", singleton=Singleton(True))
 PAUSED = fn("paused", paused=True)
 MAYBE = (
-    "and the server does not tell its functions: it may be that none listens, or that a debounce, "
-    "a batch, a rate limit, a singleton or a filter keeps it"
+    "and the server does not list its functions: perhaps none listens, or a debounce, "
+    "a batch, a rate limit, a singleton or a filter keeps the event back"
 )
 ABSENT = (
     "`f` listens to `app/sync`, and no job started for it within 20s: is the server behind, or was "
     "its id seen within the last 24 hours?"
 )
 BATCH = (
-    "`batched` takes its events in batches, and the server names one event of each: whether a job "
-    "had this one is not known"
+    "`batched` takes its events in batches, and the server names only one event of each: it is not "
+    "known whether a job had this one"
 )
 
 
@@ -51,7 +51,8 @@ BATCH = (
             {"heard": True},
             Ending(
                 "no_job",
-                f"no job started for it, though other events `app/sync` have theirs, {MAYBE}",
+                "no job started for it, although jobs started for other `app/sync` events, "
+                f"{MAYBE}",
             ),
         ),
         (
@@ -60,8 +61,8 @@ BATCH = (
             {"untold": {"x"}},
             Ending(
                 "unknown",
-                "the server names one event of each batch, and not the functions that take "
-                "batches: whether a job had this one is not known",
+                "the server names only one event of each batch, and not the functions that take "
+                "batches: it is not known whether a job had this one",
             ),
         ),
         (
@@ -109,7 +110,7 @@ BATCH = (
             [DROPS, PLAIN],
             [job("drops", "Skipped"), job("f")],
             {},
-            Ending("dropped", "skipped: `drops` has one job at a time (singleton)"),
+            Ending("dropped", "skipped: `drops` runs one job at a time (singleton)"),
         ),
         (
             [PLAIN],
@@ -127,7 +128,7 @@ BATCH = (
             {},
             Ending(
                 "cancelled",
-                "the job ended as Cancelled; a later event does that, since `cancels` is a "
+                "the job ended as Cancelled; a later event cancels it, as `cancels` is a "
                 "singleton that cancels",
             ),
         ),

@@ -188,7 +188,7 @@ def test_the_grace_runs_from_the_latest_sign_of_life_of_any_event() -> None:
     assert made.ends == {}
     made.again(0.1)
     assert made.ends == {0: "no_job"}
-    assert "though other events `app/sync` have theirs" in str(made.journal.ends[0][1])
+    assert "although jobs started for other `app/sync` events" in str(made.journal.ends[0][1])
 
 
 def test_what_a_function_may_let_an_event_rest_is_added_to_the_grace() -> None:

@@ -172,7 +172,7 @@ def test_the_wait_names_itself_and_the_oldest(tmp_path: Path) -> None:
     waits = [progress.waiting for progress in recorder.progresses if progress.waiting]
     assert waits[-1].kind == "room"
     said = words.waiting(waits[-1], made.clock.now)
-    assert said == "3 jobs are out, the oldest for 40s: o/r0"
+    assert said == "3 jobs are in flight, the oldest for 40s: o/r0"
     assert view.stages[0].sent == 3
 
 

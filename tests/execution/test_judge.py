@@ -59,8 +59,8 @@ FAILS = [
     (check(column="pct", equals="done"), table("failed"), "`pct`"),
     (check(column="pct", equals="5"), table(5), "the number `5`, not the string `5`"),
     (check(column="pct", newer_than="run.started_at"), table("2025-06-15T15:06:40+00:00"), "newer"),
-    (check(column="pct", newer_than="run.started_at"), table("yesterday"), "is no time"),
-    (check(column="pct", newer_than="2025-01-01", at_least=1), table("2025-06-15"), "no number"),
+    (check(column="pct", newer_than="run.started_at"), table("yesterday"), "is not a time"),
+    (check(column="pct", newer_than="2025-01-01", at_least=1), table("2025-06-15"), "not a number"),
     (check(column="pct", newer_than="2025-01-01", equals="x"), table("2025-06-15"), "not x"),
     (check(column="pct", equals=4, at_least=5), table(4), "below 5"),
     (check(rows_at_most=0, rows_at_least=0), table(1), "1 row; expected rows 0"),
@@ -78,10 +78,10 @@ def test_an_answer_that_is_not_expected_says_why(wanted: Check, answer: Table, w
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
-        (({"a": 1}, {"b": None}), '`pct` is no number: `{"a": 1}`'),
-        ((["a", None], [None, "a"]), '`pct` is no number: `["a", null]`'),
-        ((True, False), "`pct` is no number: `true`"),
-        (("x" * 100_000,), f"`pct` is no number: `{'x' * 60}…`"),
+        (({"a": 1}, {"b": None}), '`pct` is not a number: `{"a": 1}`'),
+        ((["a", None], [None, "a"]), '`pct` is not a number: `["a", null]`'),
+        ((True, False), "`pct` is not a number: `true`"),
+        (("x" * 100_000,), f"`pct` is not a number: `{'x' * 60}…`"),
     ],
 )
 def test_whatever_a_column_holds_is_shown_as_json_and_not_at_length(
@@ -166,7 +166,7 @@ def test_what_has_to_be_asked_before_the_work() -> None:
         (table(), "0 rows where one is needed"),
         (table(1, 2), "2 rows where one is needed"),
         (table(None), "`pct` is NULL"),
-        (table("3"), "`pct` is no number"),
+        (table("3"), "`pct` is not a number"),
         (Table(("n",), ((3,),)), "no column `pct`"),
     ],
 )
@@ -180,11 +180,11 @@ def test_a_backlog_is_one_number_and_nothing_else_is_zero(answer: Table, words: 
     ("security", "message", "note"),
     [
         ([], None, None),
-        (None, None, "whether this key sees the rows cannot be told"),
+        (None, None, "it is not known whether this key sees the rows"),
         ([RowSecurity("t", False)], None, None),
         (
             [RowSecurity("t", True), RowSecurity("u", False), RowSecurity("v", True)],
-            "no data: row-level security shows this role no row of `t`, `v`, though there are some",
+            "no data: row-level security hides all rows of `t`, `v` from this role",
             None,
         ),
     ],
@@ -208,7 +208,7 @@ def test_a_zero_proves_nothing_where_policies_hide_the_rows(
         ([(7, 5), (8, 0)], "`n` is 0, below 1 (row 2)"),
         ([(7, 0), (8, 5)], "`n` is 0, below 1 (row 1)"),
         ([(7, 0)], "`n` is 0, below 1"),
-        ([(7, "x")], "`n` is no number: `x`"),
+        ([(7, "x")], "`n` is not a number: `x`"),
     ],
 )
 def test_each_row_counts_and_is_named_by_its_text_or_its_number(

@@ -28,7 +28,7 @@ def warned(plan: ExecutionPlan, *functions: Function) -> list[Finding]:
         (
             Rate(100, 60),
             "",
-            "its rate limit is 100 in 1m, and drops more; the plan sends 40 at once",
+            "its rate limit is 100 in 1m, and it drops the rest; the plan sends 40 at once",
         ),
         (Rate(400, 60), "", None),
         (Rate(100, 60), "batch_size: 10\ndelay: 10s\n", None),
@@ -71,7 +71,7 @@ def test_a_throttle_slower_than_the_plan_is_said_with_the_time_that_it_takes(
         (
             Function(("f",), HEARS, debounce=Rest(10)),
             "debounce",
-            "keeps the latest event, and drops",
+            "keeps only the latest event and drops",
         ),
         (Function(("f",), HEARS, debounce=Rest(10, "event.data.repo")), None, ""),
         (Function(("f",), HEARS, singleton=Singleton(False)), "singleton", "others are dropped"),
@@ -91,7 +91,7 @@ def test_a_function_that_takes_one_event_of_many_is_said(
 def test_a_paused_function_is_a_warning_and_where_all_are_paused_a_refusal(tmp_path: Path) -> None:
     paused, awake = Function(("f",), HEARS, paused=True), Function(("g",), HEARS)
     (found,) = warned(plan(tmp_path, 3, ""), paused, awake)
-    assert (found.level, found.message) == ("warn", "`f` is paused: `app/sync` starts no job of it")
+    assert (found.level, found.message) == ("warn", "`f` is paused: `app/sync` does not start it")
     assert [finding.level for finding in warned(plan(tmp_path, 3, ""), paused)] == ["fail"]
 
 

@@ -119,7 +119,7 @@ def test_the_events_of_a_batch_are_its_jobs_or_unknown_and_never_without_a_job(
     elif tells in NAMES_FUNCTIONS or seconds < 20:
         assert found == {"completed": 1, "unknown": 3}
         assert summary.status == "incomplete"
-        assert "names one event of each" in messages(summary).pop()
+        assert "names only one event of each" in messages(summary).pop()
     else:
         assert found == {"no_job": 4}
         assert "a batch" in messages(summary).pop()

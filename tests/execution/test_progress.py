@@ -285,7 +285,7 @@ AGAIN = (
     "2 events were sent again with the same ids after an answer was lost; each takes effect once"
 )
 UNFOLLOWED = (
-    "sent without following: whether a job started, or how it ended, is not known; `backfill "
+    "sent without following: it is not known whether jobs started or how they ended; `backfill "
     "resume RUN1` follows them"
 )
 
@@ -310,12 +310,12 @@ UNFOLLOWED = (
             {"how": "stopped", "accepted": 0, "unanswered": 1},
             [
                 "2 events are not sent yet",
-                "1 event may have been taken: no answer says so",
+                "1 event may have been accepted: the server did not answer",
             ],
         ),
         (
             {"how": "cancelled", "accepted": 0, "unanswered": 3},
-            ["3 events may have been taken: no answer says so"],
+            ["3 events may have been accepted: the server did not answer"],
         ),
         (
             {"how": "stopped", "accepted": 0, "unanswered": 3, "started_again": True},

@@ -184,7 +184,7 @@ def test_rows_may_name_an_item_by_its_id_and_several_rows_of_one_must_all_hold()
     low = Table(("id", "n"), ((7, 1), ("x-1", 1), ("x-1", 0)))
     assert judge(wanted, low, None, None).message == "`n` is 0, below 1 (o/b)"
     nameless = Table(("n",), ((7,),))
-    assert "by which items are told apart" in str(judge(wanted, nameless, None, None).message)
+    assert "which tells the items apart" in str(judge(wanted, nameless, None, None).message)
 
 
 SATURATED: list[tuple[Expect, Json, bool]] = [
@@ -214,7 +214,7 @@ def test_only_a_figure_that_can_go_no_further_may_stay(
     answer = Table((str(expect.column),), ((value,),))
     verdict = judge(check(expect, each=False), answer, answer, None)
     assert verdict.holds == holds
-    assert verdict.note == ("unchanged, and it can go no further" if holds else None)
+    assert verdict.note == ("unchanged, as it is at its highest already" if holds else None)
     assert judge(check(expect, each=False), answer, answer, None, sent=False).holds
 
 
@@ -295,7 +295,7 @@ def test_coverage_of_what_is_no_figure_is_refused(name: str, value: Json, words:
 @pytest.mark.parametrize("item", [None, True, ["o/a"], {"name": "o/a"}])
 def test_coverage_of_what_names_no_item_is_refused(item: Json) -> None:
     answer = Table(("item", "total", "done"), ((item, 1, 1),))
-    with pytest.raises(ValueError, match=r"the coverage `m`: `item` is .*, which names no item"):
+    with pytest.raises(ValueError, match=r"the coverage `m`: `item` is .*, which is not an item"):
         covered(COVERED, answer)
     named = Table(("item", "total", "done"), (("o/a", 1, 1),))
     assert covered(COVERED, named, answer)[0].before is None
@@ -309,7 +309,7 @@ def test_coverage_before_a_run_that_had_other_columns_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("ahead", "level", "words"),
     [
-        (0.0, "ok", "is within 2 s of this machine's; its session's zone is Europe/Berlin"),
+        (0.0, "ok", "is within 2 s of this machine's; its session's time zone is Europe/Berlin"),
         (-2.0, "ok", "is within 2 s"),
         (2.5, "warn", "is 2.5 s ahead of this machine's"),
         (-3600.0, "warn", "is 3,600.0 s behind this machine's"),

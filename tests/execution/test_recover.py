@@ -106,7 +106,7 @@ def test_after_a_day_its_jobs_are_looked_for_and_where_there_is_one_it_was_taken
     (sent,) = recovered(made, Jobs({ids_of(made)[of]}))
     assert made.server.asked == []
     assert sent.accepted == 3
-    assert made.observer.notes == ["batch 1 of fire: its answer was lost, and its jobs are there"]
+    assert made.observer.notes == ["batch 1 of fire: its answer was lost, but its jobs exist"]
     assert not made.journal.unanswered()
 
 
@@ -129,7 +129,7 @@ def test_without_a_decision_the_run_ends_and_says_what_is_open(tmp_path: Path) -
         recovered(made, Jobs())
     assert str(error.value) == (
         "batch 1 of fire (3 events from o/r2 on) was sent 48h ago and its answer was lost; the "
-        "server would not know its events again, and none of their jobs is to be found"
+        "server would no longer recognise its events, and none of their jobs can be found"
     )
     assert made.server.asked == []
     assert len(made.journal.unanswered()) == 1

@@ -183,10 +183,10 @@ def test_a_first_zero_of_rows_that_policies_hide_is_no_goal(
     assert made.asked.asked_security == (left == 0)
     reasons = {
         "stalled": (
-            "`drain`: `pending` is 0, but row-level security shows this role no row of `backlog`, "
-            "though there are some"
+            "`drain`: `pending` is 0, but row-level security hides all rows of `backlog` "
+            "from this role"
         ),
-        "done": None if security else "whether this key sees the rows cannot be told",
+        "done": None if security else "it is not known whether this key sees the rows",
     }
     assert found.reason == reasons.get(what)
 
@@ -207,13 +207,13 @@ def test_where_the_rights_cannot_be_told_and_the_goal_is_not_zero_another_round_
     ("answer", "what", "words"),
     [
         (None, "stalled", "`pending` is NULL"),
-        ("x", "stalled", "`pending` is no number"),
+        ("x", "stalled", "`pending` is not a number"),
         (QueryRefused("no such table"), "limit", "no such table"),
     ],
 )
 def test_a_backlog_that_cannot_be_told_ends_the_stage(answer: Any, what: str, words: str) -> None:
     found = Made(until(), answer=answer).next()
-    assert (found.what, found.reason) == (what, f"`drain`: its backlog cannot be told: {words}")
+    assert (found.what, found.reason) == (what, f"`drain`: its backlog cannot be read: {words}")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_drain_that_comes_no_nearer_in_its_last_rounds_is_stalled(
     found = made.next()
     assert found.what == ("stalled" if stalled else "round")
     column = expect.column
-    words = f"`drain` is stalled: `{column}` is {left}, no better after its last 2 rounds"
+    words = f"`drain` is stalled: `{column}` is {left}, without progress after its last 2 rounds"
     assert found.reason == (words if stalled else None)
     assert found.left == left
 
@@ -247,7 +247,7 @@ def test_a_drain_that_comes_no_nearer_in_its_last_rounds_is_stalled(
 def test_a_drain_may_be_stalled_after_one_round() -> None:
     made = Made(until(stalled_after=1), answer=5)
     made.had(5)
-    assert (made.next().reason or "").endswith("no better after its last round")
+    assert (made.next().reason or "").endswith("without progress after its last round")
 
 
 def test_a_drain_without_items_is_stalled() -> None:
@@ -294,7 +294,7 @@ def test_a_drain_ends_with_its_rounds_or_its_time_and_says_how_to_go_on(
     made = Made(until(max_rounds=2), answer=1)
     made.had(*[9.0, 5.0][:rounds])
     made.clock.now += seconds
-    reason = words and f"`drain` has had its {words}, and `pending` is 1"
+    reason = words and f"`drain` has used up its {words}, and `pending` is 1"
     assert made.next(rest) == Next("limit" if words else "round", 1, reason, option)
     left = max(0.0, 60.0 - seconds) if rounds else 60.0
     assert made.asked.most == [left], "what it asks has the time that is left"
@@ -311,7 +311,7 @@ def test_of_a_drain_whose_time_is_up_no_other_batch_begins(
     made.had(3)
     made.clock.now += seconds
     found = made.rounds.over(made.stage, rest)
-    words = "`drain` has had its 1m in the middle of a round"
+    words = "`drain` has used up its 1m in the middle of a round"
     assert found == (Next("limit", None, words, "--max-time 2m") if over else None)
     assert Made().rounds.over(made.stage) is None
 
@@ -343,7 +343,7 @@ def test_a_round_without_items_says_so() -> None:
     made = Made(None, "preview")
     made.begin(left=None)
     assert made.stage.total == 0
-    assert made.asked.observer.notes == ["`drain` has no items, as its stage starts"]
+    assert made.asked.observer.notes == ["`drain` has no items when its stage starts"]
     assert made.asked.most == [None]
 
 

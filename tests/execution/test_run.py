@@ -125,7 +125,10 @@ def test_an_event_that_starts_no_job_fails_by_name(tmp_path: Path) -> None:
     assert summary.status == "failed"
     assert summary.totals.no_job == 2
     assert summary.failures[0].outcome == "no_job"
-    assert "no job started for it, and the server does not tell" in summary.failures[0].message
+    assert (
+        "no job started for it, and the server does not list its functions"
+        in summary.failures[0].message
+    )
 
 
 def test_an_event_that_the_server_has_lost_is_not_said_to_have_no_listener(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_an_event_that_the_server_has_lost_is_not_said_to_have_no_listener(tmp_p
     assert summary.totals.no_job == 1
     (lost,) = summary.failures
     assert lost.item == "o/r1"
-    assert "though other events `app/sync` have theirs" in lost.message
+    assert "although jobs started for other `app/sync` events" in lost.message
 
 
 def test_a_failed_job_shows_its_own_message(tmp_path: Path) -> None:

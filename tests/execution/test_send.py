@@ -110,8 +110,8 @@ def test_a_request_that_is_too_large_is_halved_and_the_next_batch_tries_twice_as
     sizes = made.server.asked
     assert sizes == [16, 8, 4, 4, 4, 4, 8, 8, 16, 16]
     notes = [
-        "too large: now at most 8 events a request",
-        "too large: now at most 4 events a request",
+        "too large: from now on at most 8 events a request",
+        "too large: from now on at most 4 events a request",
     ]
     assert made.observer.notes == notes
     assert made.journal.next_position() == 64

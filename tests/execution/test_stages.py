@@ -472,8 +472,8 @@ def test_somebody_drives_a_run_while_it_is_under_way(tmp_path: Path) -> None:
         ([4, 0], 1, None),
         ([0], 0, None),
         ([4, 2, 0], 2, None),
-        ([4, 4, 4], 2, "`drain` is stalled: `n` is 4, no better after its last 2 rounds"),
-        ([6, 4, 2], 2, "`drain` has had its 2 rounds, and `n` is 2"),
+        ([4, 4, 4], 2, "`drain` is stalled: `n` is 4, without progress after its last 2 rounds"),
+        ([6, 4, 2], 2, "`drain` has used up its 2 rounds, and `n` is 2"),
     ],
 )
 def test_rounds_are_sent_until_the_goal_is_met_or_there_may_be_no_more(
@@ -533,7 +533,7 @@ def test_a_stage_that_nothing_resolves_is_refused(tmp_path: Path) -> None:
 
 def test_a_drain_whose_time_a_rest_would_pass_begins_no_other_batch(tmp_path: Path) -> None:
     run = Run(tmp_path, "short", PACED, count=8, answers={"backlog": [8, 4]})
-    reason = "`short` has had its 1m in the middle of a round"
+    reason = "`short` has used up its 1m in the middle of a round"
     assert run.drive(follow=False) == Ending("limit", reason, "--max-time 2m40s")
     assert len(run.sent) == 4
     assert sum(run.clock.slept) == 40.0
@@ -544,14 +544,14 @@ def test_a_drain_whose_time_a_rest_would_pass_begins_no_other_batch(tmp_path: Pa
 def test_a_drain_whose_time_passes_while_it_is_held_begins_no_other_batch(tmp_path: Path) -> None:
     run = Run(tmp_path, "short", "batch_size: 2\n", answers={"backlog": [8, 4]})
     ending = run.drive(follow=False, guards=[HoldsOnce(2, 8)])
-    assert ending.reason == "`short` has had its 1m in the middle of a round"
+    assert ending.reason == "`short` has used up its 1m in the middle of a round"
     assert len(run.sent) == 2
     assert run.database.asked == ["before", "backlog"]
 
 
 def test_a_drain_whose_time_a_rest_would_pass_begins_no_other_round(tmp_path: Path) -> None:
     run = Run(tmp_path, "short", PACED, count=2, answers={"backlog": [6, 4, 2]})
-    reason = "`short` has had its 1m, and `n` is 2"
+    reason = "`short` has used up its 1m, and `n` is 2"
     ending = run.drive(follow=False)
     assert (ending.how, ending.reason) == ("limit", reason)
     assert len(run.sent) == 4
@@ -731,7 +731,7 @@ def test_no_more_events_are_out_than_may_be_and_that_is_told_when_it_changes(
     )
     assert run.drive() == Ending("complete")
     assert [len(post) for post in run.server.posts] == [2, 2, 4]
-    assert run.waits == ["2 jobs are out", "for its jobs to end"]
+    assert run.waits == ["2 jobs are in flight", "for its jobs to end"]
 
 
 def test_a_step_looks_at_the_jobs_of_what_it_has_sent_before_it_ends(tmp_path: Path) -> None:
@@ -779,7 +779,7 @@ def test_more_room_that_is_requested_while_there_is_none_is_used_at_once(tmp_pat
     )
     run.drive()
     assert [len(post) for post in run.server.posts][:2] == [1, 2]
-    assert run.waits[0] == "1 job is out"
+    assert run.waits[0] == "1 job is in flight"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_what_is_no_count_is_no_coverage(column: str, value: float, words: str) 
     """Cut to a whole number, 1 of 1.5 would be all; -5 of -1 would be a bar of 500 %."""
     figures = {"item": "a", "total": 3, "done": 2.0, "pending": 1, column: value}
     measure = Measure("m", BoundQuestion(Query("q"), {}))
-    with pytest.raises(ValueError, match=f"of a: `{column}` is {words}, which is no count"):
+    with pytest.raises(ValueError, match=f"of a: `{column}` is {words}, which is not a count"):
         covered(measure, Table(tuple(figures), (tuple(figures.values()),)))
 
 

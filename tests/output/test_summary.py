@@ -43,7 +43,7 @@ def test_a_failed_run_reads_as_written_here() -> None:
         "            http://x/2\n"
         "  +1,001 more\n"
         "run RUN1\n"
-        "to send what failed once more: backfill retry RUN1\n"
+        "to send what failed again: backfill retry RUN1\n"
         "to see more: backfill status, backfill ui, or backfill report --html run.html\n"
     )
 

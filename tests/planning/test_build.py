@@ -167,13 +167,13 @@ def test_nothing_to_send_is_said(tmp_path: Path) -> None:
     assert plan.stages == ()
     (warning,) = plan.warnings
     assert warning.message == "there is nothing to send"
-    assert warning.hint == "where that is fine, write `if_empty: ok`"
+    assert warning.hint == "if that is fine, write `if_empty: ok`"
 
 
 def test_an_attribute_that_orders_nothing_is_said(tmp_path: Path) -> None:
     body = "repos: [o/a]\noperations: [sync]\norder_by: [priority, -velocty]\n"
     assert [w.message for w in plan_of(tmp_path, body).warnings] == [
-        "order_by names `velocty`, which no item has"
+        "`order_by` names `velocty`, which no item has"
     ]
 
 

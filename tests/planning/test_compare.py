@@ -145,7 +145,7 @@ operations:
     new = make_plan(tmp_path, body, catalog=catalog % "days: 90, more: true")
     assert [change.what for change in compare(old, new).changes] == [
         "payload `days`: 30 → 90",
-        "payload `gone` is gone",
+        "payload `gone` is removed",
         "payload `more` is new: true",
     ]
 
@@ -256,14 +256,14 @@ def test_how_events_are_made_is_no_change_where_they_are_the_same(
 def test_a_digest_that_nothing_explains_is_of_what_the_database_says(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, BASE)
     (change,) = compare(plan, replace(plan, digest="sha256:other")).changes
-    assert change.what == "what the database answers, or is asked"
+    assert change.what == "the database's questions or answers"
 
 
 def test_a_payload_whose_keys_are_in_another_order_is_another(tmp_path: Path) -> None:
     old = make_plan(tmp_path, BASE, catalog=KEYED % "a: 1, b: 2")
     new = make_plan(tmp_path, BASE, catalog=KEYED % "b: 2, a: 1")
     assert [change.what for change in compare(old, new).changes] == [
-        "the payload's keys are in another order"
+        "the payload's keys are in a different order"
     ]
 
 
@@ -320,9 +320,9 @@ FIVE = BASE.replace("o/r3]", "o/r3, o/r4]")
         (BASE, 8, None),
         (THREE, 0, None),
         (THREE, 3, None),
-        (THREE, 4, "event 4 of the plan, `sync` of o/r3, was sent and is no longer there"),
+        (THREE, 4, "event 4 of the plan, `sync` of o/r3, was sent and is no longer in the plan"),
         (FIVE, 4, None),
-        (FIVE, 5, "`sync` had 4 events and now has 5, and events that come after it were sent"),
+        (FIVE, 5, "`sync` had 4 events and now has 5, but events that come after it were sent"),
         (BASE.replace("o/r2", "o/r9"), 2, None),
         (BASE.replace("o/r2", "o/r9"), 3,
          "event 3 of the plan, `sync` of o/r2, is now that of o/r9"),
@@ -330,7 +330,7 @@ FIVE = BASE.replace("o/r3]", "o/r3, o/r4]")
          "event 5 of the plan, `embed` of o/r0, is now that of o/r1"),
         (BASE.replace("[sync, embed]", "[sync]"), 4, None),
         (BASE.replace("[sync, embed]", "[sync]"), 5,
-         "`embed` is no longer in the plan, and its events were sent"),
+         "`embed` is no longer in the plan, but its events were sent"),
         (BASE.replace("[sync, embed]", "[sync, fire]"), 4, None),
         (BASE.replace("[sync, embed]", "[sync, fire]"), 5,
          "stage 2 was `embed` (app/embed) and is now `fire` (app/fire)"),

@@ -152,7 +152,7 @@ def test_a_debounce_or_a_batch_takes_its_time_where_no_run_has_shown_it(
     ]
     estimate = before(plan, {}, 0.0, functions)
     assert estimate.seconds == 45.0 + 300.0
-    assert "`sync-repo` may let events rest for 5m" in estimate.basis
+    assert "`sync-repo` may delay events by 5m" in estimate.basis
     assert estimate.telling
     shown = {"sync": Past("01OLD", rate=100.0, took=301.0)}
     assert before(plan, shown, 0.0, functions) == before(plan, shown, 0.0), "it is in what it took"

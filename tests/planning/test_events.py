@@ -106,7 +106,7 @@ def test_an_event_has_an_id_and_a_time_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("operation", "words"),
     [
-        ('id: "x", payload: {}', "is that of another event too"),
+        ('id: "x", payload: {}', "is also the id of another event"),
         ('id: "{{ row.starts }}", payload: {}', "the id of 4 is empty"),
         ('at: "{{ row.team }}", payload: {}', "is not a time in ISO 8601"),
         ('at: "{{ row.id }}", payload: {}', "the years from 1980 to 2100"),
@@ -141,7 +141,7 @@ operations:
     with pytest.raises(InvalidPlan) as refused_:
         make_plan(tmp_path, body, catalog=catalog)
     (problem,) = refused_.value.problems
-    assert problem.message.startswith("the id of o/a is that of another event too: o/a")
+    assert problem.message.startswith("the id of o/a is also the id of another event: o/a")
 
 
 def test_what_events_have_of_their_own_survives_the_way_and_changes_are_seen(

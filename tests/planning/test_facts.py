@@ -132,7 +132,7 @@ def test_a_lookup_goes_by_one_value_and_no_list_or_mapping(
     catalog = (LOOKUP % required).replace("key: repo", "key: id")
     body = "repos: [{repo: o/a, id: 1}]\noperations: [sync]\n"
     (message,) = said(tmp_path, body, answers, catalog)
-    assert "`id`, by which rows are found, is" in message
+    assert "the lookup's key `id` is" in message
     body = f"repos: [{{repo: o/a, tags: {json.dumps(value)}}}]\noperations: [sync]\n"
     catalog = catalog.replace("key: id", "key: tags")
     (message,) = said(tmp_path, body, Fake({"ids": [{"tags": 1}]}), catalog)
@@ -250,7 +250,7 @@ def test_many_items_are_asked_for_ten_thousand_at_a_time(
         ),
         (repos("o/a", "o/b", "o/b", "o/c", id=1), "`ids` finds more than one row for o/b"),
         ([], "(it finds nothing at all: may this role read the table?"),
-        ([{"id": 1}], "the lookup gives no column `repo`, by which rows are found"),
+        ([{"id": 1}], "the lookup's query gives no column `repo`, its key"),
     ],
 )
 def test_what_a_required_lookup_lacks_is_named_item_by_item(
@@ -265,7 +265,7 @@ def test_a_key_that_is_no_attribute_of_the_items_is_said(tmp_path: Path) -> None
     body = "repos: [o/a]\noperations: [sync]\n"
     (message,) = said(tmp_path, body, Fake({"ids": []}), catalog)
     assert "`ids` goes by `full_name`, which is missing for o/a" in message
-    assert "`key` is an attribute of the items" in message
+    assert "`key` must be an attribute of the items" in message
 
 
 def test_an_optional_lookup_may_find_nothing_and_written_attributes_win(tmp_path: Path) -> None:

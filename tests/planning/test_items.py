@@ -34,7 +34,7 @@ operations:
     lookups: [teams]
     payload: {team: "{{ workspace.team }}"}
 """
-OTHERS = "all the same, for others that are there"
+OTHERS = "anyway, for other repositories"
 SHARED = """\
 repos:
   - {repo: o/a, workspace: w1, skip: [embed, sync]}
@@ -63,8 +63,8 @@ def test_a_workspace_runs_what_only_some_of_its_repositories_skip_and_that_is_to
     assert sent["embed", "w2"] == {"repos": ["o/c", "o/d", "o/e"]}
     assert [item for operation, item in sent if operation == "rank"] == ["w1", "w2", "w3"]
     assert told(plan, "shared-workspace") == [
-        (f"3 repositories skip `embed`, and their workspaces run it {OTHERS}", 6),
-        (f"a repository skips `rank`, and its workspace runs it {OTHERS}", 8),
+        (f"3 repositories skip `embed`, but their workspaces run it {OTHERS}", 6),
+        (f"a repository skips `rank`, but its workspace runs it {OTHERS}", 8),
     ]
 
 
@@ -100,16 +100,16 @@ TEAMS: list[dict[str, Json]] = [{"workspace": "w1", "team": "a"}, {"workspace": 
     [
         (["w1"], TEAMS, None, ""),
         (["w2", "w4"], TEAMS, "the lookup `teams` finds nothing for w2, w4: `team` needs it",
-         "names are compared letter by letter"),
+         "names are compared exactly"),
         (["w2", "w4", "w5", "w6"], TEAMS,
          "the lookup `teams` finds nothing for w2, w4 and 2 more: `team` needs it",
-         "names are compared letter by letter"),
+         "names are compared exactly"),
         (["w1", "w3"], TEAMS,
          "the lookup `teams` finds no `team` (it is NULL) for w3: `team` needs it",
          "fill in the data"),
         (["w1"], [{"workspace": "w1", "name": "a"}],
          "the lookup `teams` gives no column `team` for w1: `team` needs it",
-         "let its query give it"),
+         "add it to the query"),
         (["w1"], [*TEAMS, *TEAMS],
          "the lookup `teams` finds more than one row for w1: `team` needs it",
          "make the query give one row for each key"),
@@ -173,7 +173,7 @@ def test_an_order_is_of_what_repositories_or_items_have(
         f"operations: [sync, count]\norder_by: [-{order}]\n"
     )
     plan = make_plan(tmp_path, body, catalog=catalog)
-    named = [f"order_by names `{name}`, which no item has" for name in told_of]
+    named = [f"`order_by` names `{name}`, which no item has" for name in told_of]
     assert [message for message, _ in told(plan, "order-by")] == named
     items = [one.item for one in plan.planned()]
     assert items[:2] == (["o/b", "o/a"] if order == "size" else ["o/a", "o/b"])
@@ -186,7 +186,7 @@ def test_an_order_is_of_what_repositories_or_items_have(
         ("[o/a, o/b]", "[o/a]", ["o/a"], None),
         ("[o/a, o/b]", "['o/*']", ["o/a", "o/b"], "`filter` keeps all of the repositories"),
         ("[o/a, o/b]", "[o/a, 'x/*', y/z]", ["o/a"],
-         "`filter`: `x/*`, `y/z` fits none of the repositories"),
+         "`filter`: `x/*`, `y/z` matches none of the repositories"),
         ("[o/a, {query: select more}]", "['x/*', 'o/*']", ["o/a", "o/c"], None),
     ],
 )  # fmt: skip

@@ -258,7 +258,7 @@ def test_a_question_that_goes_by_ids_speaks_of_no_repository_without_one(tmp_pat
     with pytest.raises(InvalidPlan) as refused:
         make_plan(tmp_path, body)
     (problem,) = refused.value.problems
-    assert problem.message == "the query goes by :ids, and there is no `id` of `o/b`"
+    assert problem.message == "the query goes by :ids, but there is no `id` of `o/b`"
 
 
 @pytest.mark.parametrize(
@@ -290,16 +290,16 @@ def test_of_many_repositories_without_an_id_the_first_are_named(
         make_plan(tmp_path, f"{body}checks: [{check}]\n")
     (problem,) = refused.value.problems
     named = ", ".join(f"`{name}`" for name in names[:5])
-    assert problem.message == (f"the query goes by :ids, and there is no `id` of {named}{more}")
+    assert problem.message == (f"the query goes by :ids, but there is no `id` of {named}{more}")
 
 
 @pytest.mark.parametrize(
     ("check", "message"),
     [
         ({"expect": {"column": "n", "at_least": "{{ vars.word }}"}},
-         "`at_least` gives `many`, which is no number"),
+         "`at_least` gives `many`, which is not a number"),
         ({"expect": {"column": "n", "at_most": "{{ vars.flag }}"}},
-         "`at_most` gives `true`, which is no number"),
+         "`at_most` gives `true`, which is not a number"),
         ({"expect": {"column": "n", "at_least": "{{ vars.word | date }}"}},
          "`at_least` cannot be rendered for the check: `many` is not a time in ISO 8601"),
         ({"expect": {"column": "n", "at_least": "{{ 9 if vars.number == 1 }}"}},

@@ -84,7 +84,7 @@ def test_plans_go_by_version_then_by_file_after_what_they_depend_on(
 @pytest.mark.parametrize(
     ("plans", "message"),
     [
-        ([("a", "x", []), ("b", "x", [])], "the name `x` is that of a already"),
+        ([("a", "x", []), ("b", "x", [])], "the name `x` is already used by a"),
         ([("a", "a", ["b"]), ("b", "b", ["c"]), ("c", "c", ["b"])],
          "plans depend on each other: b → c → b"),
         ([("a", "a", ["a"])], "plans depend on each other: a → a"),
@@ -135,9 +135,9 @@ def test_without_a_check_every_item_is_to_be_covered(rows: list[Covered], lack: 
         (stands("applied"), None),
         (stands("pending"), "it has not been run there"),
         (stands("changed"), "its files have changed since run completed-as it is"),
-        (stands("sent", "sent"), "run sent-as it is was sent and not followed"),
-        (stands("unfinished", "running"), "run running-as it is has not come to its end"),
-        (stands("partial"), "run completed-as it is was for a part of it"),
+        (stands("sent", "sent"), "run sent-as it is was sent but not followed"),
+        (stands("unfinished", "running"), "run running-as it is has not ended"),
+        (stands("partial"), "run completed-as it is was only for a part of the plan"),
         (stands("failed", "cancelled"), "run cancelled-as it is is cancelled"),
     ],
 )

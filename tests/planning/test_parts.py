@@ -292,8 +292,8 @@ def test_coverage_is_asked_of_what_is_selected(tmp_path: Path) -> None:
     [
         ({"only": ("synk",)}, "--only synk: test has no such operation", "`sync`"),
         ({"skip": ("embd",)}, "--skip embd: test has no such operation", "`embed`"),
-        ({"items": ("acme/z*",)}, "--item acme/z* fits no item", "did you mean `acme/"),
-        ({"items": ("!acm/a",)}, "--item !acm/a fits no item", "did you mean `acme/a`?"),
+        ({"items": ("acme/z*",)}, "--item acme/z* matches no item", "did you mean `acme/"),
+        ({"items": ("!acm/a",)}, "--item !acm/a matches no item", "did you mean `acme/a`?"),
         ({"only": ("sync",), "skip": ("sync",)}, "both name `sync`", "leave one"),
         ({"only": ("label",), "items": ("acme/a",)}, "leaves nothing to send", "without them"),
     ],
@@ -310,7 +310,7 @@ def test_a_selector_that_fits_nothing_is_an_error_with_a_suggestion(
 def test_where_nothing_is_near_the_first_items_are_examples(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         built(tmp_path, items=("0",))
-    assert refused.value.hint == "items are such as acme/b, other/c, acme/a"
+    assert refused.value.hint == "items are named like acme/b, other/c, acme/a"
 
 
 def test_an_operation_that_the_plan_skips_cannot_be_selected(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_repeats_that_come_to_too_many_events_are_refused_once(
     assert len(events(made(tmp_path, repeat.replace("{}", "{id: 1}")))) == 6
     monkeypatch.setattr("runner.planning.render._MOST_REPEATED", most)
     (message, *_) = refused(tmp_path, repeat)
-    assert message.endswith(f": the operation comes to more than {most} events")
+    assert message.endswith(f": the operation has more than {most} events")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_of_an_item_whose_event_is_sent_again_and_again_a_problem_counts_once(
     [
         (8, 1, 1, None),
         (7, 8, 32, None),
-        (7, 8, 31, "up to 4 the events have more than 31 bytes"),
-        (7, 8, 15, "up to 2 the events have more than 15 bytes"),
+        (7, 8, 31, "the events up to 4 have more than 31 bytes"),
+        (7, 8, 15, "the events up to 2 have more than 15 bytes"),
         (7, 7, 32, "the event for 1 has 8 bytes, more than 7 (and for 3 other items too)"),
         (7, 7, 8, "the event for 1 has 8 bytes, more than 7 (and for 1 other item too)"),
     ],
@@ -164,9 +164,9 @@ def test_events_of_one_key_go_between_those_of_others(
     [
         ("throttle: {limit: 1, per: 10s, key: row.team}, batch_size: 1, delay: 5s", None),
         ("throttle: {limit: 1, per: 10s, key: row.team}, batch_size: 1, delay: 1s",
-         "`greet`: no more than 1 event of one key in 10s: batches of 1, 5s apart"),
+         "`greet`: at most 1 event of one key in 10s: batches of 1, 5s apart"),
         ("throttle: {limit: 1, per: 1s, key: row.team}, batch_size: 8, delay: 1s",
-         "`greet`: no more than 1 event of one key in 1s: batches of 2, 1s apart"),
+         "`greet`: at most 1 event of one key in 1s: batches of 2, 1s apart"),
         ("batch_size: 1, delay: 1s", None),
     ],
 )  # fmt: skip

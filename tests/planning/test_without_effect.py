@@ -42,8 +42,8 @@ def warnings(folder: Path, body: str, rule: str) -> list[Problem]:
     ("written", "words"),
     [
         ("{repo: o/*}", "`filter` keeps all of the repositories"),
-        ("{repo: [o/*, '!*/z']}", "`filter`: `!*/z` fits none of the repositories"),
-        ("{repo: [o/a, o/c]}", "`filter`: `o/c` fits none of the repositories"),
+        ("{repo: [o/*, '!*/z']}", "`filter`: `!*/z` matches none of the repositories"),
+        ("{repo: [o/a, o/c]}", "`filter`: `o/c` matches none of the repositories"),
         ("{users: '*'}", "`filter` keeps all of the items"),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_skip_that_others_of_the_workspace_overrule_is_reported(tmp_path: Path
     ]
     body = f"repos: [{', '.join(repos)}]\noperations: [sync, embed]\n"
     (found,) = warnings(tmp_path, body, "shared-workspace")
-    assert found.message.startswith("a repository skips `embed`, and its workspace runs it all the")
+    assert found.message.startswith("a repository skips `embed`, but its workspace runs it anyway")
     assert found.line is not None
     alone = body.replace(", {repo: o/b, workspace: w1}", "")
     assert not warnings(tmp_path, alone, "shared-workspace")

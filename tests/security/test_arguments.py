@@ -141,7 +141,7 @@ def test_a_state_of_a_checkout_runs_nothing(warm: str, tmp_path: Path, name: str
         connection.commit()
     for command in (["runs"], ["status", "latest"], ["apply", "--dry-run", "."]):
         done = run(warm, folder, *command)
-        assert (done.status, "is not as backfill makes it" in done.err) == (6, True), done
+        assert (done.status, "is not as backfill creates it" in done.err) == (6, True), done
     assert run(warm, folder, "plan", PLAN_FILE).status == 0
 
 

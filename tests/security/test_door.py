@@ -271,7 +271,7 @@ def test_the_pages_of_health_say_nothing_of_what_is_behind_them(
         answers = [client.get("/readyz") for _ in range(20)]
         alive = client.get("/healthz")
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
-    why = "the state cannot be reached, or is not that of the runs: see this process's log"
+    why = "the state cannot be reached, or is not the one of the runs: see this process's log"
     for answer in answers:
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "why": why})
     assert len(asked) < 10, "whoever asks often does not ask the state as often"
@@ -297,6 +297,8 @@ def test_the_memory_of_signatures_is_bounded_and_forgets_the_old_ones_first() ->
     kept = Signatures([SIGNING_KEY], lambda: now[0], remembered=10)
     assert [kept.refusal(at(body), body) for body in bodies] == [None] * 30
     assert len(kept._taken) == 10
-    assert [kept.refusal(at(body), body) for body in bodies[20:]] == ["it was taken already"] * 10
+    assert [kept.refusal(at(body), body) for body in bodies[20:]] == [
+        "it was processed already"
+    ] * 10
     now[0] += 301
     assert "301 s old" in str(kept.refusal(at(bodies[29]), bodies[29]))

@@ -200,7 +200,7 @@ def test_the_checkout_that_ci_names_is_taken_where_the_command_runs_elsewhere(
     monkeypatch.chdir(tmp_path)
     plans = str(git.folder / "plans")
     done = backfill("validate", plans, "--changed-since", "main")
-    assert (done.status, "is in no git repository" in done.err) == (2, True)
+    assert (done.status, "is not in a git repository" in done.err) == (2, True)
     monkeypatch.setenv("GITHUB_WORKSPACE", str(git.folder))
     done = backfill("validate", plans, "--changed-since", "main")
     assert (done.status, done.out) == (0, "2 plans are valid\n")
@@ -389,7 +389,7 @@ def test_a_pipe_in_the_place_of_a_file_of_gits_own_is_refused_at_once(
     began = time.monotonic()
     done = backfill(*COMMANDS[0])
     assert time.monotonic() - began < 5
-    assert (done.status, f"{place} is no regular file" in done.err) == (2, True)
+    assert (done.status, f"{place} is not a regular file" in done.err) == (2, True)
 
 
 NAMING = (  # keys that name a file for git to read

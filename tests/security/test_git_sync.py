@@ -121,7 +121,7 @@ def test_an_address_that_would_start_a_program_or_is_not_secure_is_refused_at_on
     done = backfill("sync", f"--repo={address}", "--once")
     assert time.monotonic() - began < 20
     assert (done.status, done.out) == (2, "")
-    assert "--repo wants an address of https or ssh, or a folder" in done.err
+    assert "--repo needs an address of https or ssh, or a folder" in done.err
     assert not Path("mark").exists()
 
 

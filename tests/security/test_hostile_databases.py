@@ -41,7 +41,7 @@ most = int(next(line for line in open("/proc/self/status") if line.startswith("V
 print(json.dumps([said, time.monotonic() - began, most]))
 """
 _COUNT = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
-LARGE, LATE = "its answer is larger than 32 MiB", "it has no answer within 1 s"
+LARGE, LATE = "its answer is larger than 32 MiB", "the query has no answer within 1 s"
 
 # Each hostile query beside one of the same form and ordinary size, and the answer to that.
 POSTGRESQL = [

@@ -312,7 +312,7 @@ def test_an_approval_that_is_no_file_approves_nothing(warm: str, tmp_path: Path,
     folder.mkdir()
     HOSTILE[name][0](folder / "test.yaml")
     done = run(warm, plan.parents[1], "run", plan, "--yes")
-    assert (done.status, "demands an approval" in done.err) == (4, True), done
+    assert (done.status, "needs an approval" in done.err) == (4, True), done
 
 
 def test_handlers_outside_the_repository_are_not_imported(warm: str, tmp_path: Path) -> None:

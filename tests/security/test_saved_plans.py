@@ -121,7 +121,7 @@ def test_an_edited_one_is_refused_in_words(
     edited.write_bytes(checked(value))
     done = run(warm, saved.parent, "diff", str(edited), "plan.yaml")
     assert done.status == 5, done.err
-    assert "no longer the plan that was saved" in done.err
+    assert "has been changed since it was saved" in done.err
 
 
 def test_an_edited_one_is_not_run(saved: Path, tmp_path: Path, warm: str) -> None:

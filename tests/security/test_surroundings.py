@@ -119,7 +119,7 @@ def test_a_proxy_is_asked_and_what_it_refuses_is_told() -> None:
         assert exchange("http://a.test/x", {"HTTP_PROXY": proxy}) == b"by proxy"
     assert heads[0].startswith(b"GET http://a.test/x HTTP/1.1\r\n")
     for status, words in {
-        "407 X": "asks for a user and a password",
+        "407 X": "requires a user and a password",
         "403 X": "refuses to connect",
     }.items():
         with serving(whole(b"", status=status)) as proxy, pytest.raises(TargetError, match=words):
@@ -153,7 +153,7 @@ def test_https_asked_of_a_server_without_it_is_told_and_not_tried_again() -> Non
         pytest.raises(TargetError, match="no TLS connection") as error,
     ):
         exchange(origin.replace("http:", "https:"), {})
-    assert "http?" in str(error.value.hint)
+    assert "https or http" in str(error.value.hint)
     del error
     with warnings.catch_warnings():  # after a failed handshake httpcore leaves the transport open
         warnings.simplefilter("ignore", ResourceWarning)
@@ -177,12 +177,12 @@ def _untrusted() -> ssl.SSLCertVerificationError:
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "x")
 FAULTS = [
     (_untrusted(), "the certificate of a.test is not trusted: self-signed certificate", False),
-    (ssl.SSLEOFError(8, "x"), "no connection: it was cut as it was made", True),
-    (socket.gaierror(socket.EAI_NONAME, "x"), "no connection: DNS knows no a.test", True),
+    (ssl.SSLEOFError(8, "x"), "no connection: it was closed while it was being made", True),
+    (socket.gaierror(socket.EAI_NONAME, "x"), "no connection: DNS does not know a.test", True),
     (socket.gaierror(socket.EAI_AGAIN, "x"), "no connection: DNS does not answer for a.test", True),
-    (REFUSED, "no connection: it is refused", True),
-    (ExceptionGroup("x", [OSError(1, "y"), REFUSED]), "no connection: it is refused", True),
-    (OSError(errno.EHOSTUNREACH, "x"), "no connection: there is no way to it", True),
+    (REFUSED, "no connection: it was refused", True),
+    (ExceptionGroup("x", [OSError(1, "y"), REFUSED]), "no connection: it was refused", True),
+    (OSError(errno.EHOSTUNREACH, "x"), "no connection: no route to the host", True),
     (OSError("x"), "no connection", True),
 ]
 

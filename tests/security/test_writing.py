@@ -38,7 +38,7 @@ def test_plan_writes_over_nothing_that_it_reads(
 def test_two_options_do_not_share_a_file(warm: str, tmp_path: Path) -> None:
     plan = repository(tmp_path)
     done = run(warm, plan.parent, "plan", "plan.yaml", "--out", "new", "--html", "./new")
-    assert (done.status, "name one file" in done.err) == (2, True)
+    assert (done.status, "name the same file" in done.err) == (2, True)
     assert not plan.with_name("new").exists()
 
 
@@ -90,10 +90,10 @@ def test_a_full_disk_leaves_what_was_there(warm: str, tmp_path: Path, command: s
 PLACES = {
     "nowhere/file": "nowhere/file cannot be written: No such file or directory",
     "plan.yaml/file": "plan.yaml/file cannot be written: Not a directory",
-    "pipe": "pipe cannot be written: it is there, and no file",
+    "pipe": "pipe cannot be written: it exists and is not a file",
     "outside": "outside cannot be written: it lies outside",
-    "-": "- cannot be written: it is no name of a file",
-    "/dev/stdout": "/dev/stdout cannot be written: it is there, and no file",
+    "-": "- cannot be written: it is not the name of a file",
+    "/dev/stdout": "/dev/stdout cannot be written: it exists and is not a file",
 }
 
 
@@ -135,7 +135,7 @@ def test_init_overwrites_nothing_and_names_what_it_cannot_make(warm: str, tmp_pa
 def test_a_state_without_a_place_is_named(warm: str, tmp_path: Path) -> None:
     plan = repository(tmp_path)
     done = run(warm, plan.parent, "run", "plan.yaml", "--state", "plan.yaml/x/state.db")
-    assert (done.status, "folder for the state cannot be made" in done.err) == (6, True), done
+    assert (done.status, "folder for the state cannot be created" in done.err) == (6, True), done
 
 
 def test_sync_names_a_folder_that_it_cannot_make(warm: str, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_not_added_in_part(tmp_path: Path) -> None:
     assert not append_file(path, "and more than there is room for", limit=10)
     assert append_file(path, "two\n", limit=10)
     assert path.read_text(encoding="utf-8") == "one\n\ntwo\n"
-    with pytest.raises(CannotWrite, match="it is there, and no file"):
+    with pytest.raises(CannotWrite, match="it exists and is not a file"):
         append_file(tmp_path, "x", limit=10)
 
 

@@ -115,7 +115,7 @@ def test_options_that_change_nothing_are_refused(
     session: runner.Session, do: str, options: dict[str, Any]
 ) -> None:
     given: Any = {"run": session.plan(PLAN), "submit": session.plan(PLAN)}.get(do, "latest")
-    with pytest.raises(runner.UsageError, match=f"makes nothing of `{next(iter(options))}`"):
+    with pytest.raises(runner.UsageError, match=f"has no effect with `{next(iter(options))}`"):
         getattr(session, do)(given, options=runner.RunOptions(yes=True, **options))
 
 

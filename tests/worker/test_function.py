@@ -394,7 +394,7 @@ def test_a_worker_that_has_another_state_gives_the_request_back_and_is_not_ready
     assert "there is no run RUN1 in this state" in str(given_back.error)
     assert given_back.failed_requests == ATTEMPTS, "each was to be tried again"
     assert world.status() == "running", "nobody has ended it"
-    assert "there is no run RUN1 in this state; workers must have the state" in caplog.text
+    assert "there is no run RUN1 in this state; workers must use the state" in caplog.text
     until(lambda: stranger.get("/readyz").status_code == 503)
     world.add_worker()
     (ran,) = world.carry_on(plan)

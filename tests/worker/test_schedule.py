@@ -153,9 +153,9 @@ def test_validate_warns_of_times_within_a_change_of_the_clock(
 @pytest.mark.parametrize(
     ("schedule", "options", "status", "words"),
     [
-        (True, ("--target", "embedded"), 4, "no worker could send to it"),
+        (True, ("--target", "embedded"), 4, "no worker can send to it"),
         (True, ("--target", "nowhere"), 2, "`nowhere` is not a target"),
-        (True, ("--env", "here"), 4, "no worker could send to it"),
+        (True, ("--env", "here"), 4, "no worker can send to it"),
         (False, ("--target", "dev"), 2, "--target does nothing"),
     ],
 )

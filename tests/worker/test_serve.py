@@ -202,7 +202,7 @@ def test_a_submitted_run_is_shown_held_and_ended_before_a_worker_has_it(
     assert run_id in again.err
     resumed = backfill("resume", run_id, env=site.env)
     assert resumed.status == 5
-    assert "goes on by itself" in resumed.err
+    assert "is under way" in resumed.err
     assert backfill("pause", run_id, env=site.env).status == 0
     assert "PAUSED" in backfill("status", run_id, env=site.env).out
     assert backfill("resume", run_id, env=site.env).status == 0

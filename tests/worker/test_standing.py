@@ -115,7 +115,7 @@ def test_sentences_about_a_run_that_no_worker_is_at_do_not_speak_of_a_process(
     assert f"run {run_id} of this plan is {left}" in says[1].err
     assert "sign of life" not in says[0].err + says[1].err
     assert [one.status for one in says] == [5, 5]
-    assert f"goes on by itself: it is {left}" in backfill("resume", run_id, env=site.env).err
+    assert f"is under way: it is {left}" in backfill("resume", run_id, env=site.env).err
     paused = backfill("pause", run_id, env=site.env)
     assert f"run {run_id} is paused: it is {left}" in paused.out
     assert f"goes on: it is {left}" in backfill("resume", run_id, env=site.env).err

@@ -21,7 +21,7 @@ def too_large() -> str:
     return f"its answer is larger than {MAX_BYTES >> 20} MiB"
 
 
-NARROW = "narrow it, or leave large columns out"
+NARROW = "narrow the query, or leave large columns out"
 
 
 def tried(

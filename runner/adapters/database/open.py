@@ -76,7 +76,7 @@ class Databases:
             variable = self.names.get(name)
             if variable is None:
                 hint = did_you_mean(name, self.names) or "backfill.yaml names databases"
-                raise QueryRefused(f"no database is called `{name}`", hint)
+                raise QueryRefused(f"there is no database `{name}`", hint)
         elif variable is None and self.env.get(REST_URL) and key:
             from runner.adapters.database.rest import Rest
 
@@ -85,11 +85,11 @@ class Databases:
             hint = f"set {variable or NAMES[0]}, as in postgresql://user@host/database"
             if variable is None:
                 hint += f", or {REST_URL} and {REST_KEYS[0]} for Supabase's REST interface"
-            message = "the plan asks a database, and no database is named"
+            message = "the plan asks a database, but no database is configured"
             raise PreflightRefused(message, hint=hint)
         if variable in self.foreign:
             message = f"{variable} belongs to another environment than `{self.environment}`"
-            raise PreflightRefused(message, hint="give this one a `database:` of its own")
+            raise PreflightRefused(message, hint="give this environment a `database:` of its own")
         return SqlDatabase(configured_url(self.env, variable))
 
 
@@ -107,7 +107,7 @@ def configured_url(env: Mapping[str, str], name: str | None = None) -> DatabaseU
     name = name or named(env)
     if name is None or not env.get(name):
         hint = f"set {name or NAMES[0]}, as in postgresql://user@host/database"
-        raise PreflightRefused("no database is named", hint=hint)
+        raise PreflightRefused("no database is configured", hint=hint)
     url = parse_url(env[name], name)
     if url.kind == "postgresql":
         from runner.adapters.driver import load

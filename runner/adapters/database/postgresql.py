@@ -115,7 +115,7 @@ def read(
     except psycopg.Error as error:
         raise _refusal(error, url) from None
     except UnicodeDecodeError:
-        message = f"a text of it, after row {len(rows):,}, is not UTF-8"
+        message = f"a text after row {len(rows):,} is not UTF-8"
         hint = "leave the column out, or encode(COLUMN::bytea, 'hex')"
         raise QueryRefused(message, hint) from None
     except (OverflowError, UnicodeEncodeError) as error:
@@ -240,7 +240,7 @@ def _by_number() -> dict[int, values.Convert]:
 
 def _too_late() -> QueryRefused:
     return QueryRefused(
-        f"it has no answer within {bounds.PATIENCE} s", "narrow it, or add an index"
+        f"the query has no answer within {bounds.PATIENCE} s", "narrow the query, or add an index"
     )
 
 
@@ -248,12 +248,12 @@ def _unconnected(error: psycopg.Error, url: DatabaseUrl) -> BackfillError:
     words = url.clean(driver.first_line(error))
     pgconn = error.pgconn
     if pgconn is not None and pgconn.needs_password:
-        message = f"the database of {url.name} refuses us: {words}"
-        return KeyRefused(message, hint=f"{url.name} has no password, and the server wants one")
+        message = f"the database of {url.name} refuses access: {words}"
+        return KeyRefused(message, hint=f"{url.name} has no password, but the server requires one")
     why = words.rpartition("failed: ")[2]
     if pgconn is not None and pgconn.used_password and _REFUSES.search(why):
-        hint = f"it asks for a password: are user, password and database of {url.name} right?"
-        return KeyRefused(f"the database of {url.name} refuses us: {words}", hint=hint)
+        hint = f"the server requires a password: check user, password and database in {url.name}"
+        return KeyRefused(f"the database of {url.name} refuses access: {words}", hint=hint)
     message = f"the database of {url.name} cannot be reached: {words}"
     return TargetDown(message, hint=_unreached(url, words))
 
@@ -265,10 +265,10 @@ def _unreached(url: DatabaseUrl, words: str) -> str:
         try:
             socket.getaddrinfo(host, None)
         except OSError:
-            return f"no address is known for {host}: is it written right in {url.name}?"
+            return f"no address is known for {host}: check the host in {url.name}"
     if "certificate" in words or "SSL" in words:
-        return "sslrootcert=FILE in the URL names who has signed the server's certificate"
-    return f"look at {url.name} and at the network"
+        return "name the authority of the server's certificate with sslrootcert=FILE in the URL"
+    return f"check {url.name} and the network"
 
 
 def _refusal(error: psycopg.Error, url: DatabaseUrl) -> BackfillError | QueryRefused:
@@ -276,13 +276,13 @@ def _refusal(error: psycopg.Error, url: DatabaseUrl) -> BackfillError | QueryRef
     if isinstance(error, errors.QueryCanceled):
         return _too_late()
     if state.startswith(_REFUSED):
-        return KeyRefused(f"the database of {url.name} refuses us: {words}")
+        return KeyRefused(f"the database of {url.name} refuses access: {words}")
     lost = not state and isinstance(error, psycopg.OperationalError)
     message = f"the database of {url.name} cannot be reached: {words}"
     if lost or state.startswith(_AWAY):
-        return TargetDown(message, hint=f"look at {url.name} and at the network")
+        return TargetDown(message, hint=f"check {url.name} and the network")
     if state.startswith(_NO_DATABASE):
-        return TargetError(message, hint=f"{url.name} names the database after the host")
+        return TargetError(message, hint=f"name the database after the host in {url.name}")
     if isinstance(error, errors.InsufficientPrivilege):
         return QueryRefused(words, "grant the role SELECT on it")
     return QueryRefused(words, error.diag.message_hint)

@@ -86,11 +86,15 @@ class Rest:
         self.url, self.key = _origin(self.url), self.key.strip()
         # httpx and h11 would echo a header's value that they cannot send.
         if not re.fullmatch(r"[!-~]+", self.key):
-            hint = "copy it anew from the project's API settings"
-            raise UsageError(f"{self.variable} has characters that no key has", hint=hint)
+            hint = "copy the key again from the project's API settings"
+            raise UsageError(
+                f"{self.variable} has characters that cannot be part of a key", hint=hint
+            )
         if _is_public(self.key):
-            hint = "take a secret key (sb_secret_...) or the service_role key"
-            message = f"{self.variable} has a key for browsers, which sees no more than anybody may"
+            hint = "use a secret key (sb_secret_...) or the service_role key"
+            message = (
+                f"{self.variable} has a key for browsers, which reads only what anybody may read"
+            )
             raise UsageError(message, hint=hint)
         opened = open_blocking_client(self.transport, env=self.env, headers=_headers(self.key))
         self._client = self._close.enter_context(opened)
@@ -120,9 +124,7 @@ class Rest:
             dated = dated if dated.tzinfo else dated.replace(tzinfo=UTC)  # -0000
             now = dated + timedelta(seconds=1)
         except (KeyError, ValueError, OverflowError):
-            raise QueryRefused(
-                "the REST interface does not say what the time is", _OTHERWISE
-            ) from None
+            raise QueryRefused("the REST interface does not give the time", _OTHERWISE) from None
         apart = ahead(dated.timestamp(), began - 1, time.time())
         return DatabaseClock(now.isoformat(), "UTC", 0.0, apart)
 
@@ -147,15 +149,15 @@ class Rest:
         rows, total = self._page(selection, part, 0)
         if taken + total > max_rows:
             message = f"it gives {taken + total:,} rows or more, and its `max_rows` is {max_rows:,}"
-            raise QueryRefused(message, "narrow it, or raise its `max_rows`")
+            raise QueryRefused(message, "narrow the query, or raise its `max_rows`")
         while len(rows) < total:
             more, now = self._page(selection, part, len(rows))
             if now != total:
-                message = f"its rows change while they are read ({total:,}, then {now:,})"
-                raise QueryRefused(message, f"ask again, or {_OTHERWISE}")
+                message = f"the rows changed while they were read ({total:,}, then {now:,})"
+                raise QueryRefused(message, f"try again, or {_OTHERWISE}")
             if not more:
                 raise QueryRefused(
-                    f"only {len(rows):,} of its {counted(total, 'row')} came", _OTHERWISE
+                    f"only {len(rows):,} of {counted(total, 'row')} were received", _OTHERWISE
                 )
             rows += more
         return rows
@@ -170,7 +172,7 @@ class Rest:
         rows = _rows(body, [called for _, called in selection.named])
         sent, total = _range(response)
         if sent != range(start, start + len(rows)):
-            raise QueryRefused("the rows are not those that its Content-Range names", _OTHERWISE)
+            raise QueryRefused("the rows do not match the Content-Range", _OTHERWISE)
         return rows, total
 
     def _answer(self, method: str, table: str, query: str, items: str) -> Answer:
@@ -192,7 +194,7 @@ class Rest:
                 until=self._until,
             )
         except Unanswered as error:
-            hint = f"look at {URL} and at the network"
+            hint = f"check {URL} and the network"
             raise TargetDown(f"the database cannot be reached: {error}", hint=hint) from None
 
     def _try(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
@@ -206,18 +208,18 @@ class Rest:
 
     def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         if len(url) > _LONGEST_URL:
-            raise QueryRefused("a value of it does not fit into a URL")
+            raise QueryRefused("a value is too long for a URL")
         seconds = self._until - self.monotonic()
         if seconds <= 0:
-            message = f"it has no answer within {_QUESTION:g} s"
-            raise QueryRefused(message, "narrow it, or add an index")
+            message = f"the query has no answer within {_QUESTION:g} s"
+            raise QueryRefused(message, "narrow the query, or add an index")
         try:
             return self._client.exchange(
                 method, url, headers=headers, seconds=seconds, most=max(1, self._left)
             )
         except AnswerTooLarge:
             message = f"it gives more than {_MOST // 1024 // 1024} MiB"
-            raise QueryRefused(message, "narrow it, or ask for fewer columns") from None
+            raise QueryRefused(message, "narrow the query, or select fewer columns") from None
 
     def _refusal(
         self, response: httpx.Response, body: bytes
@@ -227,17 +229,19 @@ class Rest:
         hint = answer.get("hint") or answer.get("details")
         words = f"{status}: {message}" if message else f"{status}"
         if code == _TOO_LONG:
-            return QueryRefused(message, "narrow it, or add an index")
+            return QueryRefused(message, "narrow the query, or add an index")
         if status in (408, 429) or status >= 500:
             return Unanswered(f"it answers {words}", maybe_taken=False)
         if status == 403 and code == _FORBIDDEN:
             return QueryRefused(message, hint or "grant the key's role SELECT on it")
         if status in (401, 403):
-            hint = f"look at {self.variable} and {URL}: they must be of one project"
+            hint = f"check {self.variable} and {URL}: both must be of the same project"
             return KeyRefused(f"the database refuses {self.variable} ({words})", hint=hint)
         if status < 400:
             hint = f"set {URL} to the address that it redirects to"
-            return TargetError(f"{URL} redirects ({status}), and a key is never sent on", hint=hint)
+            return TargetError(
+                f"{URL} redirects ({status}), and keys are not sent to another address", hint=hint
+            )
         return QueryRefused(message or f"the REST interface answers {status}", hint)
 
     def _words(self, body: bytes) -> dict[str, str]:
@@ -255,7 +259,7 @@ def _origin(written: str) -> str:
     text = written.strip().rstrip("/").removesuffix("/rest/v1")
     if not is_http(text) or not {"@", "?", "#"}.isdisjoint(text):  # where keys may be
         hint = f"write {URL} like https://abcdefgh.supabase.co"
-        raise UsageError(f"{URL} is not a plain web address", hint=hint)
+        raise UsageError(f"{URL} is not a web address", hint=hint)
     return urlsplit(text).geturl().rstrip("/")
 
 
@@ -279,7 +283,7 @@ def _given(value: Json, parameters: Mapping[str, Json]) -> Json:
         return value
     if value[1:] not in parameters:
         known = ", ".join(f":{name}" for name in parameters) or "none"
-        message = f"nothing is given for its parameter {value}"
+        message = f"its parameter {value} has no value"
         raise QueryRefused(message, f"there are: {known}; `params` adds others")
     return parameters[value[1:]]
 
@@ -327,15 +331,17 @@ def _range(response: httpx.Response) -> tuple[range, int]:
     """Return which rows were sent, and how many there are."""
     found = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if found is None:
-        raise QueryRefused("the REST interface does not say how many rows there are", _OTHERWISE)
+        raise QueryRefused("the REST interface does not give the number of rows", _OTHERWISE)
     return (range(int(found[1]), int(found[2]) + 1) if found[1] else range(0)), int(found[3])
 
 
 def _rows(body: bytes, columns: Sequence[str]) -> list[Row]:
     found = _parsed(body)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        message = "the REST interface's answer is no list of rows in JSON"
-        raise TargetError(message, hint=f"look at {URL}, and at a number such as 1e400 or NaN")
+        message = "the REST interface's answer is not a list of rows in JSON"
+        raise TargetError(
+            message, hint=f"check {URL}, and whether a value is a number such as 1e400 or NaN"
+        )
     try:
         rows = [tuple(row[column] for column in columns) for row in found]
     except KeyError as missing:
@@ -354,12 +360,14 @@ def _check_value(column: str, value: Json) -> None:
         wide = (one for one in level if isinstance(one, float) and abs(one) >= _LARGEST)
         if (largest := next(wide, None)) is not None:
             message = f"`{column}` has a number with too many digits ({largest:g})"
-            raise QueryRefused(message, "give it as text, by a view with a cast")
+            raise QueryRefused(message, "give it as text, in a view with a cast")
         below = (_members(one) for one in level if isinstance(one, dict | list))
         level = [one for some in below for one in some]
         if not level:
             return
-    raise QueryRefused(f"`{column}` has more than {_DEEPEST} levels in it", "take a part of it")
+    raise QueryRefused(
+        f"`{column}` is nested more than {_DEEPEST} levels deep", "select a part of it"
+    )
 
 
 def _members(value: Json) -> Iterable[Json]:

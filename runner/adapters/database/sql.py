@@ -44,10 +44,10 @@ class SqlDatabase:
             names, rows, converts = tried(lambda: read(self.url, asked), TargetDown)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise QueryRefused(f"two of its columns are called `{twice}`", "name them with `as`")
+            raise QueryRefused(f"two columns are named `{twice}`", "rename one with `as`")
         if len(rows) > query.max_rows:
             message = f"it gives more than {counted(query.max_rows, 'row')}"
-            raise QueryRefused(message, "narrow it, or raise its `max_rows`")
+            raise QueryRefused(message, "narrow the query, or raise its `max_rows`")
         found = values.columns(names, list(zip(*rows, strict=True)), converts) if rows else []
         return Table(tuple(names), tuple(zip(*found, strict=True)))
 

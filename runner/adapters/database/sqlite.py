@@ -19,13 +19,13 @@ from runner.model import QueryRefused
 
 _RENAMED = re.compile(r":\d+$")  # SQLite calls the second `id` of a subquery `id:1`
 _AWAY = {  # codes and hints
-    sqlite3.SQLITE_BUSY: "another process writes to it for long; asking again may help",
-    sqlite3.SQLITE_LOCKED: "another process writes to it for long; asking again may help",
-    sqlite3.SQLITE_IOERR: "look at the disk",
+    sqlite3.SQLITE_BUSY: "another process keeps writing to it; try again later",
+    sqlite3.SQLITE_LOCKED: "another process keeps writing to it; try again later",
+    sqlite3.SQLITE_IOERR: "check the disk",
     sqlite3.SQLITE_FULL: "free some disk: sorting needs room",
-    sqlite3.SQLITE_CANTOPEN: "may it be read, and is its folder there? One in WAL mode needs its "
-    "-shm file, or a folder that may be written",
-    sqlite3.SQLITE_PERM: "may it be read?",
+    sqlite3.SQLITE_CANTOPEN: "check that the file can be read and its folder exists; in WAL mode "
+    "it needs its -shm file or a writable folder",
+    sqlite3.SQLITE_PERM: "check that the file can be read",
 }
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _INSTRUCTIONS = 10_000  # of SQLite's virtual machine between two looks at the clock
@@ -49,7 +49,9 @@ def read(
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refusal(error, url) from None
     except (OverflowError, UnicodeError) as error:  # a parameter, or a column's name
-        raise QueryRefused(f"a value of it is not one that SQLite takes: {error}") from None
+        raise QueryRefused(
+            f"a parameter has a value that SQLite does not accept: {error}"
+        ) from None
     return names, rows, [values.of_sqlite] * len(names)
 
 
@@ -58,7 +60,9 @@ def _opened(url: DatabaseUrl) -> sqlite3.Connection:
         path = Path(url.path)
         if what := _why_not(path):
             message = f"the database of {url.name} cannot be reached: {path} {what}"
-            raise TargetDown(message, hint="a path without a leading / begins where you are")
+            raise TargetDown(
+                message, hint="a path without a leading / is relative to the working directory"
+            )
         where = f"{path.absolute().as_uri()}?mode=ro"  # else a wrong path makes an empty file
     else:
         where = "file::memory:"
@@ -75,11 +79,11 @@ def _opened(url: DatabaseUrl) -> sqlite3.Connection:
 def _why_not(path: Path) -> str | None:
     """Say why the path cannot be a database file, or return None."""
     try:
-        return None if stat.S_ISREG(path.stat().st_mode) else "is no file"
+        return None if stat.S_ISREG(path.stat().st_mode) else "is not a file"
     except (FileNotFoundError, NotADirectoryError):
-        return "is not there"
+        return "does not exist"
     except OSError as error:
-        return f"cannot be looked at: {error.strerror}"
+        return f"cannot be read: {error.strerror}"
 
 
 def _rows(
@@ -123,12 +127,12 @@ def _refusal(error: Exception, url: DatabaseUrl) -> BackfillError | QueryRefused
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     words = url.clean(str(error))
     if code == sqlite3.SQLITE_INTERRUPT:
-        return QueryRefused(f"it has no answer within {bounds.PATIENCE} s", "narrow it")
+        return QueryRefused(f"the query has no answer within {bounds.PATIENCE} s", "narrow it")
     if code == sqlite3.SQLITE_TOOBIG:
         return QueryRefused(bounds.too_large(), bounds.NARROW)
     message = f"the database of {url.name} cannot be reached: {words}"
     if code in _AWAY:
         return TargetDown(message, hint=_AWAY[code])
     if code in _NO_DATABASE:
-        return TargetError(message, hint=f"{url.path} is no SQLite database, or a damaged one")
+        return TargetError(message, hint=f"{url.path} is not a SQLite database, or is damaged")
     return QueryRefused(words)

@@ -49,7 +49,7 @@ def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) ->
     try:
         lists = {k: json.dumps(value) for k, value in bound.items() if isinstance(value, list)}
     except (TypeError, ValueError):
-        raise QueryRefused("one of its parameters is no list of plain values") from None
+        raise QueryRefused("one of its parameters is not a list of plain values") from None
     return Statement(sql, {**bound, **lists})
 
 
@@ -58,12 +58,12 @@ def _bound(sql: str, given: Mapping[str, Json]) -> dict[str, Json]:
     missing = next((name for name in names if name not in given), None)
     if missing:
         known = ", ".join(f":{name}" for name in given if name != LIMIT) or "none"
-        message = f"nothing is given for its parameter :{missing}"
+        message = f"its parameter :{missing} has no value"
         raise QueryRefused(message, f"there are: {known}; `params` adds others")
     members = {name for found in _MEMBER.finditer(sql) for name in found.group("a", "b", "c")}
     for name in names:
         if name in members and not isinstance(given[name], list | str):
-            raise QueryRefused(f"its parameter :{name} is no list")
+            raise QueryRefused(f"its parameter :{name} is not a list")
     return {name: given[name] for name in names}
 
 
@@ -75,7 +75,7 @@ def _selected(selection: Selection, parameters: Mapping[str, Json]) -> tuple[str
     for number, (name, value) in enumerate(selection.where.items()):
         if isinstance(value, str) and value.startswith(":"):
             if value[1:] not in parameters:
-                raise QueryRefused(f"nothing is given for its parameter {value}")
+                raise QueryRefused(f"its parameter {value} has no value")
             value = parameters[value[1:]]
         place = f"where_{number}"
         if value is None:

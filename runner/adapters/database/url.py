@@ -146,7 +146,7 @@ def parse_url(text: str, name: str, *, paths: bool = False) -> DatabaseUrl:
     if kind == "sqlite":
         return DatabaseUrl(name, "sqlite", _sqlite_path(rest, name))
     if kind not in ("postgres", "postgresql"):
-        raise UsageError(f"{name} is of a database that is not supported", hint=FORM)
+        raise UsageError(f"{name} names a database that is not supported", hint=FORM)
     options = _postgresql(rest, name)
     settings = _settings(options, name)
     return DatabaseUrl(name, "postgresql", "", options, settings)
@@ -156,13 +156,11 @@ def _sqlite_path(rest: str, name: str) -> str:
     host, slash, path = rest.partition("/")
     path, _, query = path.partition("?")
     if host or (slash and not path and query):
-        hint = "a file has three slashes, and four where its path begins with one"
+        hint = "write three slashes before a relative path, four before an absolute one"
         raise UsageError(f"{name}: a SQLite database has no host", hint=f"{hint}; {FORM}")
     if query:
         which = _shown_name(query.partition("=")[0])
-        raise UsageError(
-            f"{name}: {which} is no parameter of a SQLite database's URL", hint="leave it out"
-        )
+        raise UsageError(f"{name}: {which} is not a parameter of a SQLite URL", hint="leave it out")
     return path
 
 
@@ -186,7 +184,7 @@ def _postgresql(rest: str, name: str) -> dict[str, str]:
         options[key] = value
     elsewhere = {"host", "hostaddr", "service"} & options.keys()
     if (at or "port" in options) and not elsewhere:
-        hint = "is the variable that it is made of empty? A socket's folder is ?host=/path"
+        hint = "is a variable in it empty? For a socket, write ?host=/path"
         raise UsageError(f"{name} names no host", hint=hint)
     return options
 
@@ -213,7 +211,7 @@ def _refuse_unencoded(rest: str, name: str) -> None:
         or _BAD_ESCAPE.search(rest)
     )
     if misplaced:
-        message = f"{name} has a character that a URL must encode, in its password perhaps"
+        message = f"{name} has a character that must be encoded in a URL, perhaps in the password"
         raise UsageError(message, hint=_ENCODE)
 
 
@@ -232,12 +230,12 @@ def _hosts(written: str, name: str) -> tuple[str, str]:
         found = _HOSTS.fullmatch(one)
         if found is None:
             message = f"{name}: its host and port cannot be read"
-            raise UsageError(message, hint=f"an IPv6 address has brackets: [::1]; {_ENCODE}")
+            raise UsageError(message, hint=f"write an IPv6 address in brackets: [::1]; {_ENCODE}")
         host, port = _decoded(found["host"].strip("[]"), name), found["port"] or ""
         if host and "[" not in one and not _HOST.fullmatch(host):
-            raise UsageError(f"{name}: its host is no name and no address", hint=_ENCODE)
+            raise UsageError(f"{name}: its host is neither a name nor an address", hint=_ENCODE)
         if port and not 0 < int(port[:9]) < 1 << 16:
-            raise UsageError(f"{name}: its port is no number from 1 to 65535", hint=_ENCODE)
+            raise UsageError(f"{name}: its port is not a number from 1 to 65535", hint=_ENCODE)
         hosts.append(host)
         ports.append(port)
     return ",".join(hosts).strip(","), ",".join(ports) if any(ports) else ""
@@ -251,15 +249,20 @@ def _parameters(query: str, name: str) -> Iterator[tuple[str, str]]:
         if key == "ssl":  # as asyncpg and Node's drivers write it
             key, value = "sslmode", {"true": "require", "false": "disable"}.get(value, value)
         if key == "sslmode" and value not in _SSLMODES:
-            hint = f"it is one of {', '.join(_SSLMODES)}"
-            raise UsageError(f"{name}: its `sslmode` is none that libpq knows", hint=hint)
+            hint = f"use one of {', '.join(_SSLMODES)}"
+            raise UsageError(f"{name}: its `sslmode` is unknown to libpq", hint=hint)
         if key in _WHOLE and not re.fullmatch(r"[0-9]{1,9}", value):
-            raise UsageError(f"{name}: its `{key}` is no whole number", hint=f"as in {key}=10")
+            raise UsageError(
+                f"{name}: its `{key}` is not a whole number", hint=f"write it like {key}=10"
+            )
         if key in _LIBPQ or key == "schema":
             yield key, value
         elif key not in _POOLS:
-            hint = did_you_mean(key, sorted(_LIBPQ)) or "leave it out: PostgreSQL knows none such"
-            raise UsageError(f"{name}: {_shown_name(key)} is no parameter of libpq", hint=hint)
+            hint = (
+                did_you_mean(key, sorted(_LIBPQ))
+                or "leave it out: PostgreSQL has no such parameter"
+            )
+            raise UsageError(f"{name}: {_shown_name(key)} is not a parameter of libpq", hint=hint)
 
 
 def _shown_name(key: str) -> str:
@@ -273,8 +276,8 @@ def _settings(options: dict[str, str], name: str) -> dict[str, str]:
     while text:
         found = _OPTION.match(text)
         if found is None:
-            hint = "as in ?options=-csearch_path%3Dapp"
-            raise UsageError(f"{name}: its `options` set nothing that can be read", hint=hint)
+            hint = "write it like ?options=-csearch_path%3Dapp"
+            raise UsageError(f"{name}: its `options` cannot be read", hint=hint)
         settings[found["name"].replace("-", "_")] = re.sub(r"\\(.)", r"\1", found["value"])
         text = text[found.end() :]
     if schema := options.pop("schema", ""):

@@ -73,7 +73,7 @@ def finite(value: float) -> Json:
 
 def refuse_bytes(_value: Any, written: str = "encode(COLUMN, 'hex')") -> Json:
     """Refuse bytes; `written`: the SQL that converts them to text."""
-    raise Unfit("holds bytes, which are not JSON's", f"leave it out, or {written}")
+    raise Unfit("has bytes, which JSON cannot hold", f"leave it out, or {written}")
 
 
 def number(text: str) -> Json:
@@ -88,13 +88,13 @@ def number(text: str) -> Json:
     elif not whole.lstrip("-").isdigit():
         return None  # NaN and the infinities
     hint = "cast it to text for its digits, or to float8 for its size"
-    raise Unfit("holds a whole number of more than 64 bits", hint)
+    raise Unfit("has a whole number of more than 64 bits", hint)
 
 
 def _near(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise Unfit("holds a number that is too large for JSON", _TEXT)
+        raise Unfit("has a number that is too large for JSON", _TEXT)
     return value
 
 
@@ -128,12 +128,15 @@ class Parsed:
     def __call__(self, text: str) -> Json:
         self._made += len(text) + 60 * text.count(",") + 240 * (text.count("{") + text.count("["))
         if self._made > _MAX_MADE:
-            raise Unfit("has more JSON than there is room for", "narrow the query, or cast to text")
+            raise Unfit("has too much JSON", "narrow the query, or cast to text")
         try:
             found = orjson.loads(text)  # a wider whole number is as close as 53 bits allow
             return json.loads(text, parse_int=number) if _MANY_DIGITS.search(text) else found
         except (json.JSONDecodeError, RecursionError):
-            why = "holds JSON that cannot be read: too deep, not UTF-8, or too large a number"
+            why = (
+                "has JSON that cannot be read: nested too deep, not UTF-8, or with too large "
+                "a number"
+            )
             raise Unfit(why, _TEXT) from None
 
 

@@ -60,7 +60,7 @@ def _load(event: str, name: str, folder: Path) -> Handler:
         message = f"the module `{module_name}` has no `{attribute}`, the handler of `{event}`"
         raise PreflightRefused(message, hint=hint) from None
     if not callable(handler):
-        message = f"`{name}`, the handler of `{event}`, is no function: {type(handler).__name__}"
+        message = f"`{name}`, the handler of `{event}`, is not a function: {type(handler).__name__}"
         raise PreflightRefused(message, hint="name a function that takes one event")
     found: Handler = handler
     return found
@@ -72,12 +72,12 @@ def _import(module: str, name: str, folder: Path) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise _raises(module, error, "install it next to `backfill`") from None
+            raise _raises(module, error, "install it in the environment of `backfill`") from None
         siblings = [path.stem for path in folder.glob("*.py")]
         hint = _did_you_mean(module.removesuffix(".py"), siblings)
         message = f"there is no module `{module}` in {folder}, and none is installed"
         raise PreflightRefused(
-            message, hint=hint or f"`{name}` is read as `module:function`"
+            message, hint=hint or f"write it as `module:function`, not `{name}`"
         ) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         hint = f"`python -c 'import {module}'` in {folder} shows where"
@@ -101,8 +101,10 @@ def _make_way(root: str, folder: Path) -> None:
     if spec.origin in (None, origin):  # None: a folder without code, at which no import stops
         return
     if origin is None or any(Path(origin).is_relative_to(path) for path in _INSTALLED):
-        message = f"the module `{root}` in {folder} has the name of an installed one in use"
-        raise PreflightRefused(message, hint="rename it, and the handlers that name it")
+        message = (
+            f"the module `{root}` in {folder} has the name of an installed module that is in use"
+        )
+        raise PreflightRefused(message, hint="rename the module, and the handlers that name it")
     for key in [key for key in sys.modules if f"{key}.".startswith(f"{root}.")]:
         del sys.modules[key]
 

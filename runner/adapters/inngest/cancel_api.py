@@ -53,7 +53,7 @@ class HttpCancelApi:
         if status in _DONE and not says:
             return
         if status in _REFUSED:
-            what = "refuses the signing key" if self.target.signing_keys else "asks for a key"
+            what = "refuses the signing key" if self.target.signing_keys else "requires a key"
             hint = f"set {self.target.variable('INNGEST_SIGNING_KEY')}"
             raise KeyRefused(f"{self.target.name} {what} ({status})", hint=hint)
         words = f": {says}" if says else ""
@@ -71,4 +71,4 @@ def _meant(status: int, body: bytes) -> tuple[int, str]:
     hidden = answer.get("status")
     if status < 300 and type(hidden) is int:
         status = hidden
-    return status, words(answer["error"], 10 * _MESSAGE_LENGTH) or "an error without words"
+    return status, words(answer["error"], 10 * _MESSAGE_LENGTH) or "an error without a message"

@@ -114,7 +114,10 @@ class HttpEventApi:
         if status == 200 and len(taken) != count:
             found, sent = counted(len(taken), "id"), counted(count, "event")
             message = f"{self.target.name} answered with {found} for {sent}"
-            hint = "what it took is not known; `backfill resume` sends the same request again"
+            hint = (
+                "it is not known which events it accepted; `backfill resume` sends the same "
+                "request again"
+            )
             raise TargetError(message, hint=hint)
         if status == 400 and len(taken) >= count:
             raise TargetError(f"{self.target.name} refuses the request: {self._message(answer)}")

@@ -123,8 +123,8 @@ async def request(client: Client, method: str, url: str, **arguments: Any) -> An
             f"the server answers {status}", maybe_taken=status != 429, wait=wait, answered=True
         )
     if status < 200 or 300 <= status < 400:
-        message = f"the server redirects ({status}), and a key is never sent on"
-        raise TargetError(message, hint="give --target the address that it redirects to")
+        message = f"the server redirects ({status}), and keys are not sent to another address"
+        raise TargetError(message, hint="use the address that it redirects to as --target")
     return response, body
 
 
@@ -182,7 +182,6 @@ def not_inngests(name: str, status: int) -> TargetError:
 
 def no_ids(name: str, status: int) -> TargetError:
     return TargetError(
-        f"{name} answers {status} with ids that are none, not one for each event, or in another "
-        "order",
+        f"{name} answers {status} with invalid ids, not one for each event, or in another order",
         hint=_HINT,
     )

@@ -56,7 +56,9 @@ class HttpJobsApi:
         response, _ = await self._ask(_NO_EVENT)
         self.retry.patience.begun = True
         if response.status_code == 404 and "json" not in response.headers.get("content-type", ""):
-            self.retry.note(f"{self.target.name} knows no /v1/events (404): is its REST API there?")
+            self.retry.note(
+                f"{self.target.name} has no /v1/events (404): is its REST API at this address?"
+            )
 
     async def jobs(self, internal_id: str) -> list[Job]:
         response, runs = await self._ask(internal_id)
@@ -147,8 +149,8 @@ class HttpJobsApi:
         if not found and not self._warned_of_batches:
             self._warned_of_batches = True
             self.retry.note(
-                f"a function takes events in batches, and {self.target.name} names one event of "
-                "each batch: what came of the others is not known"
+                f"a function takes events in batches, and {self.target.name} names only "
+                "one event of each batch: the outcome of the others is not known"
             )
         return found
 
@@ -180,7 +182,7 @@ class HttpJobsApi:
     ) -> list[dict[str, Any]]:
         status = response.status_code
         if status in (401, 403):
-            what = "refuses the signing key" if self._keys else "asks for a signing key"
+            what = "refuses the signing key" if self._keys else "requires a signing key"
             variable = self.target.variable("INNGEST_SIGNING_KEY")
             hint = f"set {variable}, or send without following: --no-wait"
             raise KeyRefused(f"{self.target.name} {what} ({status})", hint=hint)
@@ -190,7 +192,7 @@ class HttpJobsApi:
         if isinstance(answer, dict) and answer.get("error"):
             return self._hidden_error(answer)
         if answer == {}:  # the server's answer to an error in its own busy database
-            says = "its answer is empty, as where its own database is busy"
+            says = "its answer is empty, which happens when its own database is busy"
             raise Unanswered(says, maybe_taken=False, answered=True)
         runs = answer
         if isinstance(answer, dict) and "data" in answer:

@@ -51,7 +51,7 @@ class HttpProbe:
             hint = f"set {self.target.variable('INNGEST_EVENT_KEY')} to a key of this target"
             raise KeyRefused(message, hint=hint)
         if response.status_code not in (200, 400):
-            message = f"{self.target.name} answers {response.status_code} where it takes events"
+            message = f"{self.target.name} answers {response.status_code} at its Event API"
             raise TargetError(message, hint="is there another server at this address?")
 
     async def follow(self) -> None:
@@ -75,7 +75,9 @@ class HttpProbe:
                 f"{self.target.name} cannot be reached", attempt
             )
         except TargetDown as error:
-            raise TargetDown(str(error), hint="is it running, and is its address right?") from None
+            raise TargetDown(
+                str(error), hint="check that it is running and that its address is right"
+            ) from None
         return answer
 
     def _bearer(self) -> dict[str, str]:

@@ -160,8 +160,8 @@ def _check_headers(env: Mapping[str, str], variables: Mapping[str, str]) -> None
     for name in (*_KEYS, "INNGEST_ENV"):
         value = env.get(name, "")
         if not (value.isascii() and value.isprintable() and " " not in value):
-            message = f"{variables.get(name, name)} has characters that no key has"
-            raise UsageError(message, hint="copy it once more")
+            message = f"{variables.get(name, name)} has characters that cannot be part of a key"
+            raise UsageError(message, hint="copy the key again")
 
 
 def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:

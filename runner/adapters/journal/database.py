@@ -291,8 +291,8 @@ class _Transaction:
                     return last(self.raw)
                 unanswered = self._token
             if not self._kept.again(self.raw):
-                message = f"the state in {self._database.where} was away, and has changed since"
-                raise TargetError(message, hint="`backfill resume` carries the run on")
+                message = f"the state in {self._database.where} was away and has changed since"
+                raise TargetError(message, hint="`backfill resume` continues the run")
             try:
                 return last(self.raw)
             except dialect.errors as error:
@@ -318,19 +318,20 @@ def _commit(raw: Any) -> Any:
 
 
 _SENT = "what was sent is in it"
-_DISK = f"free some disk; {_SENT}, and `backfill resume` continues the run"
-_OTHERWISE = f"{_SENT}; free the disk or the lock, or name another with --state"
+_DISK = f"free some disk space; {_SENT}, and `backfill resume` continues the run"
+_OTHERWISE = f"{_SENT}; free the disk or the lock, or name another state with --state"
 _HINTS = {
     "full": _DISK,
     "disk i/o": _DISK,
-    "readonly": "make the file and its folder writable, or name another with --state",
-    "locked": "another process holds it for long: end that one, or name another with --state",
+    "readonly": "make the file and its folder writable, or name another state with --state",
+    "locked": "another process keeps it locked: end that process, or name another state with "
+    "--state",
     "malformed": (
-        "the file is damaged: `sqlite3 FILE .recover | sqlite3 NEW` saves what can be read of it; "
-        "a run found there can be resumed with --state sqlite:///NEW"
+        "the file is damaged: save what can be read with `sqlite3 FILE .recover | "
+        "sqlite3 NEW`; resume a run that is in it with --state sqlite:///NEW"
     ),
-    "not a database": "this file is no state: restore it from a backup, or name another",
-    "unable to open": "is the folder there and writable? --state names another place",
+    "not a database": "this file is not a state: restore it from a backup, or name another",
+    "unable to open": "make sure its folder exists and is writable, or name another with --state",
 }
 
 
@@ -340,8 +341,8 @@ AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'backfill_version')"""
 
 
 def no_state(where: str) -> NoState:
-    hint = "`backfill run` makes one; --state names another"
-    return NoState(f"there is no state in {where}, and so no run", hint=hint)
+    hint = "`backfill run` creates one; name another with --state"
+    return NoState(f"there is no state in {where}, so there are no runs", hint=hint)
 
 
 class _Sqlite:
@@ -368,7 +369,7 @@ class _Sqlite:
         """Open the file in WAL mode, so that others can read during a run."""
         if kind := odd_kind(self._file):
             message = f"--state: {self.where} is not a file but {kind}"
-            raise UsageError(message, hint="name a file, which is made where there is none")
+            raise UsageError(message, hint="name a file; it is created if it does not exist")
         if self._only_reads:
             return self._open_to_read()
         self._make_folder()
@@ -399,7 +400,9 @@ class _Sqlite:
             connection.create_function("epoch_now", 0, time.time)
             if connection.execute(_FOREIGN).fetchone():
                 message = f"--state: {self.where} is the database of another program"
-                raise UsageError(message, hint="name a file of its own: nothing was written to it")
+                raise UsageError(
+                    message, hint="name a separate file: nothing was written to this one"
+                )
             for setting in (_SYNCHRONOUS, *settings):
                 connection.execute(f"PRAGMA {setting}")
         except BaseException:
@@ -414,8 +417,8 @@ class _Sqlite:
                 make_folder(folder)
                 write_file(folder / ".gitignore", "*\n")
         except CannotWrite as error:
-            message = f"the folder for the state cannot be made: {error}"
-            raise TargetError(message, hint="--state names another place") from None
+            message = f"the folder for the state cannot be created: {error}"
+            raise TargetError(message, hint="name another place with --state") from None
 
     def is_gone(self, _connection: Any) -> bool:
         return False
@@ -470,20 +473,22 @@ class _Postgresql:
         state = getattr(error, "sqlstate", None)
         hint = _REFUSALS.get(state, _AWAY)
         if state is None and any(words in str(error) for words in _UNKNOWN):  # at connect
-            hint = "are the role, the password and the database of its URL right?"
+            hint = "check the role, the password and the database in its URL"
         return self._url.clean(driver.first_line(error)), hint
 
 
 _AWAY = (
-    "nothing is sent while it is away; once it is back, `backfill resume` continues what was under "
-    "way"
+    "nothing is sent while the state is away; once it is back, `backfill resume` "
+    "continues what was under way"
 )
-_OWN = "its role makes, reads and writes tables in the first schema of its search path"
+_OWN = (
+    "its role must be able to create, read and write tables in the first schema of its search path"
+)
 _REFUSALS: Mapping[str | None, str] = {
     "42501": _OWN,
-    "3F000": f"{_OWN}: `schema=` in its URL names one that is there",
-    "25006": f"{_OWN}: this role, or this server, only reads",
-    "22P05": "it needs a database whose encoding is UTF8",
+    "3F000": f"{_OWN}: name an existing schema with `schema=` in its URL",
+    "25006": f"{_OWN}: this role, or this server, is read-only",
+    "22P05": "use a database with the encoding UTF8",
 }
 _UNKNOWN = ("does not exist", "authentication failed", "no pg_hba.conf entry")
 

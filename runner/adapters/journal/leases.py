@@ -48,8 +48,10 @@ class Lease:
     def renew(self, connection: Connection) -> None:
         """Renew the lease. Raises `LeaseLost`."""
         if not connection.change(_RENEW, name=self.name, token=self.token):
-            message = "another process has taken this run's lock: nothing more was sent"
-            raise LeaseLost(message, hint="this one was silent for too long; see `backfill resume`")
+            message = "another process has taken over this run's lock: nothing more was sent"
+            raise LeaseLost(
+                message, hint="this process did not renew it in time; see `backfill resume`"
+            )
 
     def release(self) -> None:
         with self.database.write() as connection:

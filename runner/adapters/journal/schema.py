@@ -265,7 +265,7 @@ def _is_made(connection: Connection, database: Database) -> bool:
         _refuse_others(connection.rows(database.dialect.made_of), database)
     version = connection.value("SELECT version FROM backfill_version")
     if version != VERSION:
-        message = f"the state in {database.where} is of a newer version ({version})"
+        message = f"the state in {database.where} has a newer version ({version})"
         raise TargetError(message, hint="install the backfill that wrote it, or a newer one")
     return True
 
@@ -277,8 +277,8 @@ def _refuse_others(found: Iterable[Any], database: Database) -> None:
     for one in found:
         name, table = one.name.lower(), one.tbl_name.lower()  # as SQLite compares them
         if one.sql != ours[name] if name in ours else table in ours:
-            message = f"the state in {database.where} is not as backfill makes it: {one.name}"
-            raise TargetError(message, hint="name another with --state; a backup may be whole")
+            message = f"the state in {database.where} is not as backfill creates it: {one.name}"
+            raise TargetError(message, hint="name another with --state, or restore a backup")
 
 
 @cache

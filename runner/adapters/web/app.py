@@ -149,12 +149,12 @@ def create_app(
 def _asked(request: Request, known: Sequence[str]) -> Mapping[str, str]:
     """Return the query of an address, which may have each of the known keys at most once."""
     given = [key for key, _ in request.query_params.multi_items()]
-    hint = f"there are: {', '.join(known)}" if known else "it has all events of the run"
+    hint = f"there are: {', '.join(known)}" if known else "it always has all events of the run"
     for key, count in Counter(given).items():
         if key not in known:
             raise BadQuery(f"there is no key {echo(key)} here", hint=hint)
         if count > 1:
-            raise BadQuery(f"{echo(key)} is there {count} times", hint="give it once")
+            raise BadQuery(f"{echo(key)} is given {count} times", hint="give it once")
     return request.query_params
 
 

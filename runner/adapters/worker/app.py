@@ -72,7 +72,7 @@ def create_worker(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         if registration is None:
-            log.info("the server is not told of this process: --url does that")
+            log.info("this process is not registered with the server: start it with --url")
             yield
         else:
             async with registration.kept():
@@ -208,7 +208,7 @@ class _Health:
                     self.log.warning("not ready: %s", redact(found))
                 self._found, self._checked_at = found, time.monotonic()
         if self._found is not None:
-            return "the state cannot be reached, or is not that of the runs"
+            return "the state cannot be reached, or is not the one of the runs"
         if self.registration is not None and self.registration.trouble is not None:
             return "not registered with the Inngest server"
         return None

@@ -242,24 +242,27 @@ class Signatures:
             return "it is not signed"
         found = _SIGNATURE.fullmatch(header)
         if found is None:
-            return "its signature has not the form of one"
+            return "its signature is malformed"
         signed_at, given = int(found[1]), bytes.fromhex(found[2])
         age = self.clock() - signed_at
         if age > _OLDEST:
-            return f"its signature is {age:.0f} s old; five minutes are the most: are clocks right?"
+            return (
+                f"its signature is {age:.0f} s old, and at most five minutes are accepted: "
+                "are the clocks right?"
+            )
         if age < -_EARLIEST:
-            return f"its signature is {-age:.0f} s in the future: are clocks right?"
+            return f"its signature is {-age:.0f} s in the future: are the clocks right?"
         if sum(body.count(mark) for mark in b",:[{") > _VALUES:
             return f"its body has more than {_VALUES:,} values"
         try:
             canonical = jcs.canonicalize(json.loads(body)) if body else b""
         except (ValueError, RecursionError, OverflowError):
-            return "its body is no JSON"
+            return "its body is not JSON"
         signed = canonical + found[1].encode()
         if not any(hmac.compare_digest(given, _mac(key, signed)) for key in self.keys):
-            return "its signature is made with another key, or of another body"
+            return "its signature does not match: it is made with another key, or for another body"
         if given in self._taken:
-            return "it was taken already"
+            return "it was processed already"
         self._remember(given, signed_at)
         return None
 

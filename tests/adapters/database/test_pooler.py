@@ -63,13 +63,13 @@ def test_a_password_that_is_wrong_or_missing_is_a_refusal_and_not_an_absence(
     with pooled(parse_url(database_url, "URL"), tmp_path, "right") as url:
         right, wrong = (url.replace("@", f":{word}@") for word in ("right", "sEcrEt"))
         assert ask(right, "SELECT 1 AS n") == 1
-        with pytest.raises(KeyRefused, match="the database of URL refuses us") as refused:
+        with pytest.raises(KeyRefused, match="the database of URL refuses access") as refused:
             ask(wrong, "SELECT 1 AS n")
         assert "sEcrEt" not in str(refused.value)
-        assert "are user, password and database of URL right?" in str(refused.value.hint)
+        assert "check user, password and database in URL" in str(refused.value.hint)
         with pytest.raises(KeyRefused) as refused:
             ask(url, "SELECT 1 AS n")
-        assert refused.value.hint == "URL has no password, and the server wants one"
+        assert refused.value.hint == "URL has no password, but the server requires one"
 
 
 def test_a_state_behind_the_pooler_is_opened_read_and_written_by_two(

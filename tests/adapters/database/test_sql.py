@@ -147,7 +147,7 @@ def test_a_list_is_bound_as_one(url: str, written: str) -> None:
     sql = f"SELECT id FROM items WHERE name {written} ORDER BY id"
     assert values(url, sql, keys=["o/a", "o/b", "o/none"]) == [1, 2]
     assert values(url, sql, keys=[]) == []
-    with pytest.raises(QueryRefused, match=":keys is no list"):
+    with pytest.raises(QueryRefused, match=":keys is not a list"):
         ask(url, sql, keys=5)
 
 
@@ -167,7 +167,7 @@ def test_more_rows_than_allowed_are_an_error_and_never_a_cut(url: str) -> None:
     assert len(ask(url, "SELECT id FROM items", max_rows=3).rows) == 3
     with pytest.raises(QueryRefused, match="more than 2 rows") as refused:
         ask(url, "SELECT id FROM items", max_rows=2)
-    assert refused.value.hint == "narrow it, or raise its `max_rows`"
+    assert refused.value.hint == "narrow the query, or raise its `max_rows`"
     with pytest.raises(QueryRefused, match=r"more than 1 row$"):
         ask(url, Selection("items", ("id",)), max_rows=1)
 
@@ -316,10 +316,10 @@ def test_whether_rows_are_hidden_is_told_in_the_same_words_where_it_cannot_be(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("none.db", "is not there"),
-        ("file/below.db", "is not there"),
-        (".", "is no file"),
-        ("x" * 5_000, "cannot be looked at: File name too long"),
+        ("none.db", "does not exist"),
+        ("file/below.db", "does not exist"),
+        (".", "is not a file"),
+        ("x" * 5_000, "cannot be read: File name too long"),
     ],
 )
 def test_a_file_that_is_none_is_named_and_not_made(tmp_path: Path, name: str, words: str) -> None:
@@ -362,7 +362,7 @@ def test_databases_have_names_and_remember_what_they_were_asked(tmp_path: Path) 
     assert [(timing.query, timing.rows) for timing in databases.timings] == [
         ("SELECT n FROM t", 1)
     ] * 2
-    with pytest.raises(QueryRefused, match="no database is called `othr`") as refused:
+    with pytest.raises(QueryRefused, match="there is no database `othr`") as refused:
         databases.ask(Query("SELECT 1", "othr"), {})
     assert "other" in str(refused.value.hint)
     databases.close()

@@ -92,15 +92,15 @@ def test_a_path_alone_is_a_file_where_that_is_asked_for() -> None:
 
 # The password, sEcrEt, has a character that a URL must encode, or the URL has another fault.
 FAULTY = [
-    ("postgresql://me:sE@crEt@h/app", "must encode"),
-    ("postgresql://me:sE/crEt@h/app", "must encode"),
-    ("postgresql://me:1/sEcrEt@h/app", "must encode"),
-    ("postgresql://me:sE#crEt@h/app", "must encode"),
-    ("postgresql://me:sE?crEt@h/app", "must encode"),
-    ("postgresql://me:1?sEcrEt=1@h/app", "must encode"),
-    ("postgresql://me:sE%crEt@h/app", "must encode"),
-    ("postgresql://me:sE crEt@h/app", "must encode"),
-    ("postgresql://me:sE%00crEt@h/app", "must encode"),
+    ("postgresql://me:sE@crEt@h/app", "must be encoded"),
+    ("postgresql://me:sE/crEt@h/app", "must be encoded"),
+    ("postgresql://me:1/sEcrEt@h/app", "must be encoded"),
+    ("postgresql://me:sE#crEt@h/app", "must be encoded"),
+    ("postgresql://me:sE?crEt@h/app", "must be encoded"),
+    ("postgresql://me:1?sEcrEt=1@h/app", "must be encoded"),
+    ("postgresql://me:sE%crEt@h/app", "must be encoded"),
+    ("postgresql://me:sE crEt@h/app", "must be encoded"),
+    ("postgresql://me:sE%00crEt@h/app", "must be encoded"),
     ("postgresql://me:sE%FFcrEt@h/app", "not UTF-8"),
     ("postgresql://me:sE%0AcrEt@h/app", "control character"),
     ("postgresql://me:[YOUR-PASSWORD]@h/app", "[YOUR-PASSWORD]"),
@@ -111,9 +111,9 @@ FAULTY = [
     ("postgresql://me:sEcrEt@h:70000/app", "port"),
     (f"postgresql://me:sEcrEt@h:{'9' * 5000}/app", "port"),
     ("postgresql://me:sEcrEt@::1/app", "host and port"),
-    ("postgresql://me:sEcrEt@h!x/app", "no name and no address"),
-    ("postgresql://me:sEcrEt@h/app?shema=x", "`shema` is no parameter"),
-    ("postgresql://me:sEcrEt@h/app?sEcr!Et=x", "one of its parameters is no parameter"),
+    ("postgresql://me:sEcrEt@h!x/app", "neither a name nor an address"),
+    ("postgresql://me:sEcrEt@h/app?shema=x", "`shema` is not a parameter"),
+    ("postgresql://me:sEcrEt@h/app?sEcr!Et=x", "one of its parameters is not a parameter"),
     ("postgresql://me:sEcrEt@h/app?sslmode=sEcrEt", "`sslmode`"),
     ("postgresql://me:sEcrEt@h/app?connect_timeout=sEcrEt", "`connect_timeout`"),
     ("postgresql://me:sEcrEt@h/app?application_name", "`application_name` has no value"),
@@ -125,7 +125,7 @@ FAULTY = [
     ('"postgresql://me:sEcrEt@h/app"', "not a database's URL"),
     ("", "not a database's URL"),
     ("sqlite://sEcrEt/app.db", "has no host"),
-    ("sqlite:///app.db?mode=sEcrEt", "`mode` is no parameter"),
+    ("sqlite:///app.db?mode=sEcrEt", "`mode` is not a parameter"),
 ]
 
 

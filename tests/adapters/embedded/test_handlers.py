@@ -109,7 +109,7 @@ class TestMistakes:
 
     def test_a_missing_module_like_no_other(self, tmp_path: Path) -> None:
         _, hint = refusal({EVENT: "absent:sync"}, tmp_path)
-        assert hint == "`absent:sync` is read as `module:function`"
+        assert hint == "write it as `module:function`, not `absent:sync`"
 
     def test_a_missing_function_and_what_is_like_it(self, tmp_path: Path) -> None:
         folder_with(tmp_path, worker=WORKER)
@@ -125,7 +125,7 @@ class TestMistakes:
     def test_an_object_that_is_no_function(self, tmp_path: Path) -> None:
         folder_with(tmp_path, worker="sync = 5\n")
         message, hint = refusal({EVENT: "worker:sync"}, tmp_path)
-        assert message == f"`worker:sync`, the handler of `{EVENT}`, is no function: int"
+        assert message == f"`worker:sync`, the handler of `{EVENT}`, is not a function: int"
         assert hint == "name a function that takes one event"
 
     @pytest.mark.parametrize(
@@ -152,6 +152,8 @@ class TestMistakes:
     ) -> None:
         folder_with(tmp_path, **{name: WORKER})
         message, hint = refusal({EVENT: f"{name}:sync"}, tmp_path)
-        expected = f"the module `{name}` in {tmp_path} has the name of an installed one in use"
+        expected = (
+            f"the module `{name}` in {tmp_path} has the name of an installed module that is in use"
+        )
         assert message == expected
-        assert hint == "rename it, and the handlers that name it"
+        assert hint == "rename the module, and the handlers that name it"

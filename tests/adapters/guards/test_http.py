@@ -102,7 +102,7 @@ def test_a_body_is_not_waited_for() -> None:
 def test_no_connection_is_unanswered() -> None:
     with server(200) as (address, _):
         pass
-    with pytest.raises(GuardUnanswered, match=r"^no connection: it is refused$"):
+    with pytest.raises(GuardUnanswered, match=r"^no connection: it was refused$"):
         ask(f"http://{address}/ready?token=s3cret")
 
 

@@ -56,7 +56,7 @@ def test_a_value_out_of_its_bounds_holds_for_five_seconds_and_is_named_with_the_
 
 def test_without_bounds_false_holds() -> None:
     assert ask("select 1 < 2") is None
-    assert ask("select 1 > 2") == Hold("the guard's query says no", 5.0)
+    assert ask("select 1 > 2") == Hold("the guard's query gives false", 5.0)
 
 
 @pytest.mark.parametrize("query", ["select 2", "select -1", "select 0.5", "select 'true'"])
@@ -67,7 +67,7 @@ def test_without_bounds_only_true_and_false_and_0_and_1_are_answers(query: str) 
 
 @pytest.mark.parametrize("query", ["select null", "select 'x'", "select '7'"])
 def test_within_bounds_only_a_number_is_an_answer(query: str) -> None:
-    with pytest.raises(GuardUnanswered, match="no number"):
+    with pytest.raises(GuardUnanswered, match="not give a number"):
         ask(query, at_most=10)
 
 
@@ -78,7 +78,7 @@ def test_within_bounds_only_a_number_is_an_answer(query: str) -> None:
 def test_anything_but_one_row_with_one_column_is_unanswered(
     query: str, bound: float | None
 ) -> None:
-    with pytest.raises(GuardUnanswered, match=r"something else than one value|more than 1 row"):
+    with pytest.raises(GuardUnanswered, match=r"not give exactly one value|more than 1 row"):
         ask(query, at_most=bound)
 
 
@@ -125,9 +125,9 @@ def test_a_query_on_sqlite_cannot_change_anything(tmp_path: Path, statement: str
         ("select 1) q; commit; create table made as select * from (select 1", "multiple commands"),
         ("select set_config('x.y', pg_catalog.lo_create(0)::text, true)", "read-only"),
         ("select no_such_column", 'column "no_such_column" does not exist'),
-        ("select 'NaN'::numeric", "no number"),
-        ("select 'NaN'::float8", "no number"),
-        ("select true", "no number"),
+        ("select 'NaN'::numeric", "not give a number"),
+        ("select 'NaN'::float8", "not give a number"),
+        ("select true", "not give a number"),
     ],
 )
 def test_postgresql_refuses_changes_also_behind_a_commit(
@@ -153,7 +153,7 @@ def test_numbers_of_postgresql_are_compared_as_numbers(
     env = {"BACKFILL_DATABASE_URL": database_url}
     assert ask(query, env, at_most=8, at_least=7) is None
     assert ask(query, env, at_most=6) == Hold(f"the guard's query gives {seen}, above 6", 5.0)
-    assert ask("select false", env) == Hold("the guard's query says no", 5.0)
+    assert ask("select false", env) == Hold("the guard's query gives false", 5.0)
 
 
 def test_a_query_on_postgresql_is_read_only_and_ends_in_time(

@@ -209,7 +209,7 @@ def test_an_unreadable_retry_after_is_none(headers: dict[str, str]) -> None:
         (httpx.Response(200, text="[]"), "not Inngest's"),
         (httpx.Response(404, text="nope"), "not Inngest's"),
         (httpx.Response(200, text='{"ids":["",""],"status":200}'), "0 ids for 1 event"),
-        (httpx.Response(200, text='{"ids":[1],"status":200}'), "ids that are none"),
+        (httpx.Response(200, text='{"ids":[1],"status":200}'), "invalid ids"),
         (httpx.Response(400, text=f'{{"ids":["{ID}"],"error":"x"}}'), "refuses the request"),
         (httpx.Response(401, text="{}"), "refuses the event key"),
         (httpx.Response(503, text="busy"), "the server answers 503"),
@@ -349,7 +349,7 @@ def test_the_fallback_key_is_tried_where_the_first_is_refused() -> None:
 
 @pytest.mark.parametrize("env", [ENV, {}])
 def test_a_refused_signing_key_says_so(env: dict[str, str]) -> None:
-    words = "refuses the signing key" if env else "asks for a signing key"
+    words = "refuses the signing key" if env else "requires a signing key"
     with pytest.raises(KeyRefused, match=words):
         ask(lambda _: httpx.Response(401, text="Authentication failed"), resolve("http://s", env))
 

@@ -116,7 +116,7 @@ def test_two_refused_keys_are_an_error_that_holds_neither() -> None:
 def test_without_a_key_none_is_sent_and_a_server_that_asks_for_one_is_an_error() -> None:
     _, seen = cancel(httpx.Response(200), env={})
     assert keys(seen) == [None]
-    with pytest.raises(KeyRefused, match="asks for a key"):
+    with pytest.raises(KeyRefused, match="requires a key"):
         cancel(httpx.Response(401), env={})
 
 

@@ -130,7 +130,7 @@ def test_the_api_key_goes_before_the_signing_key(refused: Sequence[str], keys: l
         ({}, 200, None),
         ({"INNGEST_API_KEY": "sk-inn-api-x"}, 200, ("ok", "accepted")),
         ({"INNGEST_API_KEY": "sk-inn-api-x"}, 401, ("warn", "refuses the API key (401)")),
-        ({"INNGEST_API_KEY": "sk-inn-api-x"}, 404, ("warn", "no routes that take it")),
+        ({"INNGEST_API_KEY": "sk-inn-api-x"}, 404, ("warn", "no routes that accept it")),
     ],
 )
 def test_the_doctor_tells_of_each_key_by_itself(

@@ -64,15 +64,15 @@ def test_what_no_state_can_hold_is_no_run(tmp_path: Path, state: str, run: str) 
 @pytest.mark.parametrize(
     ("state", "words", "hint"),
     [
-        ("42501", "permission denied for schema public", "makes, reads and writes tables"),
+        ("42501", "permission denied for schema public", "create, read and write tables"),
         ("3F000", "no schema has been selected to create in", "`schema=` in its URL"),
-        ("25006", "cannot execute INSERT in a read-only transaction", "only reads"),
-        ("22P05", "no equivalent in encoding LATIN1", "whose encoding is UTF8"),
-        ("57014", "canceling statement due to statement timeout", "while it is away"),
-        ("42P01", 'relation "runs" does not exist', "while it is away"),
-        (None, 'FATAL:  role "nobody" does not exist', "are the role, the password"),
-        (None, "FATAL:  password authentication failed", "are the role, the password"),
-        (None, "connection refused", "while it is away"),
+        ("25006", "cannot execute INSERT in a read-only transaction", "read-only"),
+        ("22P05", "no equivalent in encoding LATIN1", "with the encoding UTF8"),
+        ("57014", "canceling statement due to statement timeout", "while the state is away"),
+        ("42P01", 'relation "runs" does not exist', "while the state is away"),
+        (None, 'FATAL:  role "nobody" does not exist', "check the role, the password"),
+        (None, "FATAL:  password authentication failed", "check the role, the password"),
+        (None, "connection refused", "while the state is away"),
     ],
 )
 def test_what_postgresql_refuses_has_a_hint_of_its_own(
@@ -125,7 +125,7 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(TargetError, match="cannot be made"):
+    with pytest.raises(TargetError, match="cannot be created"):
         Store(str(tmp_path / "file" / "deeper" / "state.db"))
 
 
@@ -217,7 +217,7 @@ def test_a_state_that_somebody_has_put_a_program_into_is_refused(
     with sqlite3.connect(tmp_path / "state.db") as connection:
         connection.executescript(program)
     connection.close()
-    with pytest.raises(TargetError, match="is not as backfill makes it"):
+    with pytest.raises(TargetError, match="is not as backfill creates it"):
         new_store(tmp_path)
 
 

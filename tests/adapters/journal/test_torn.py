@@ -106,7 +106,7 @@ def test_a_file_that_another_process_keeps_locked_is_said(
             journal.keep_lease()
     finally:
         other.close()
-    assert "another process holds it" in str(error.value.hint)
+    assert "another process keeps it locked" in str(error.value.hint)
 
 
 def test_a_postgresql_that_is_away_is_said_without_its_password(tmp_path: Path) -> None:
