@@ -28,7 +28,7 @@ from runner.spec.operations import (
     own_rows,
 )
 from runner.spec.plan_document import PlanDocument
-from runner.spec.questions import OF_ITEMS, OF_RUNS, Askings, check_ages, narrowing
+from runner.spec.questions import OF_ITEMS, OF_RUNS, Askings, check_ages, names_of, narrowing
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, give_up_after, guards
@@ -109,7 +109,29 @@ def build_plan(
         if_empty=value.get("if_empty", "fail"),
         accept=_acceptances(checked),
     )
+    problems += _check_subjects(checked, plan)
     return plan, [*problems, *asking.problems]
+
+
+def _check_subjects(checked: PlanDocument, plan: BackfillPlan) -> Iterator[Problem]:
+    """Check that the plan has the items that a check or a goal is about: of none, a backlog is
+    always 0."""
+    written = {*checked.value, *checked.pruned}
+    if "repos" in written or len(plan.repositories):
+        return
+    absent = {"repos": "repositories", "ids": "repositories"}
+    absent |= {} if {"workspace", "workspaces"} & written else {"workspaces": "workspaces"}
+    runs_for = {one.name: one.for_each for one in plan.operations}
+    goals = ((one.until.question, one.name) for one in plan.operations if one.until)
+    for question, operation in (*goals, *((one.question, one.operation) for one in plan.checks)):
+        own = runs_for.get(operation or "") in checked.value.get("collections", {})
+        for name in names_of(question.query):
+            if name in absent and not (own and name == "ids"):
+                message = f"the query goes by :{name}, and the plan has no {absent[name]}"
+                hint = (
+                    "use items that the plan has: a collection's name is a parameter, as in :NAME"
+                )
+                yield replace(question.place, message=message, hint=hint)
 
 
 def _collections(

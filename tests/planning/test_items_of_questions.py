@@ -326,3 +326,53 @@ def test_what_a_check_is_given_is_rendered_when_it_is_planned(
     with pytest.raises(InvalidPlan) as refused:
         make_plan(tmp_path, body)
     assert message in [one.message for one in refused.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("for_each", "goal", "check", "wrong"),
+    [
+        ("days", "repos", "days", ["repos"]),
+        ("days", "days", "repos", ["repos"]),
+        ("days", "workspaces", "ids", ["workspaces", "ids"]),
+        ("days", "ids", "days", []),  # of the days themselves
+        ("once", "ids", "days", ["ids"]),
+        ("workspace", "workspaces", "repos", ["repos"]),
+    ],
+)
+def test_a_goal_or_check_of_items_that_the_plan_has_none_of_is_refused(
+    tmp_path: Path, for_each: str, goal: str, check: str, wrong: list[str]
+) -> None:
+    """Of no items, a backlog is 0: the drain would be done before it began."""
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  drain:
+    event: a/drain
+    for_each: {for_each}
+    payload: {{}}
+    until: {{query: "select 0 as n where x in :{goal}", expect: {{column: n, at_most: 0}}}}
+  daily: {{event: a/daily, for_each: days, payload: {{}}}}
+"""
+    body = f"""\
+workspaces: [w]
+collections: {{days: [monday]}}
+operations: [drain, daily]
+checks:
+  - name: rest
+    query: select 0 as n where x in :{check}
+    expect: {{column: n, at_most: 0}}
+    each: false
+"""
+    if for_each != "workspace":
+        body = body.removeprefix("workspaces: [w]\n")
+    path = str(write_plan(tmp_path, body, catalog=catalog))
+    if not wrong:
+        read_plan(path)
+        return
+    with pytest.raises(InvalidPlan) as refused:
+        read_plan(path)
+    assert len(refused.value.problems) == len(wrong)
+    for name in wrong:
+        message = f"the query goes by :{name}, and the plan has no "
+        assert any(one.message.startswith(message) for one in refused.value.problems)
