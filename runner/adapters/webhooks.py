@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import TargetError
-from runner.model import OUTCOMES, Hook
+from runner.model import IN_WORDS, Hook
 from runner.spec.urls import is_http
 
 if TYPE_CHECKING:
@@ -96,12 +96,11 @@ def _what(body: Mapping[str, Any]) -> str:
 
 
 def _figures(totals: Mapping[str, int]) -> str:
-    counted = ("planned", "accepted", *OUTCOMES)
-    return ", ".join(
-        f"{totals[name]:,} {name.replace('_', ' ')}"
-        for name in counted
-        if totals[name] or name == "planned"
+    accepted = [("accepted", "accepted")]
+    told = (
+        f"{totals[name]:,} {word}" for name, word in [*accepted, *IN_WORDS.items()] if totals[name]
     )
+    return ", ".join([f"{totals['planned']:,} planned", *told])
 
 
 def _plain(text: str) -> str:

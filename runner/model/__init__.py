@@ -128,6 +128,7 @@ from runner.model.record import (
 from runner.model.run import (
     ENDED,
     FAILURES,
+    IN_WORDS,
     OUTCOMES,
     OVER,
     RETRIED,
@@ -157,6 +158,7 @@ from runner.model.value import (
 __all__ = [
     "ENDED",
     "FAILURES",
+    "IN_WORDS",
     "ITEM",
     "LOST",
     "MAX_NAMED",

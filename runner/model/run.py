@@ -18,6 +18,10 @@ Outcome = Literal[
 # The statuses of an ended job, in lower case (protocol page, section 3).
 ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # in display order
+IN_WORDS: Mapping[Outcome, str] = {
+    name: {"timed_out": "timed out", "no_job": "started no job"}.get(name, name)
+    for name in OUTCOMES
+}
 FAILURES: frozenset[Outcome] = frozenset(OUTCOMES) - {"completed"}
 # Not final: a resumed run looks again.
 UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})

@@ -17,7 +17,9 @@ from markupsafe import Markup, escape
 
 from runner.model import (
     FAILURES,
+    IN_WORDS,
     LOST,
+    OUTCOMES,
     STATES,
     Applied,
     EventFilter,
@@ -170,13 +172,13 @@ def _chips(view: RunView, number: int | None) -> list[tuple[str, str, int]]:
     """Return the outcomes by which events can be filtered: name, word, and count."""
     stages = [stage for stage in view.stages if number in (None, stage.number)]
     total, sent = sum(stage.total for stage in stages), sum(stage.sent for stage in stages)
-    counts = {name: sum(stage.outcomes.get(name, 0) for stage in stages) for name in words.OUTCOMES}
+    counts = {name: sum(stage.outcomes.get(name, 0) for stage in stages) for name in OUTCOMES}
     is_open = sent - sum(counts.values())
     failed = [name for name in FAILURES if counts[name]]
     found = [("", "all", total), ("completed", "completed", counts["completed"])]
     if len(failed) > 1:
         found.append((LOST, "not completed", sum(counts[name] for name in failed)))
-    found += [(name, word, counts[name]) for name, word in words.OUTCOMES.items() if name in failed]
+    found += [(name, word, counts[name]) for name, word in IN_WORDS.items() if name in failed]
     name, word = ("running", "running") if view.follows else ("unfollowed", "not followed")
     found += [(name, word, is_open)]
     found += [("unsent", "not sent", total - sent)]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TextIO
 
 from runner.model import (
+    IN_WORDS,
     OUTCOMES,
     OVER,
     EventRecord,
@@ -178,7 +179,7 @@ def _story(story: Story) -> list[_Entry]:
         key = ("batch", batch.stage, batch.round, batch.batch)
         entries.append(_Entry(Note(batch.sent_at, f"{names.get(batch.stage)}: {what}"), key))
     for lost in story.failures:
-        said = (lost.outcome or "").replace("_", " ")
+        said = next((word for name, word in IN_WORDS.items() if name == lost.outcome), "")
         message = f"{lost.operation}: {lost.item} {said}: {clipped(lost.message or '', _LINE)}"
         note = Note(lost.ended_at or record.started_at, message)
         entries.append(_Entry(note, lost.position))

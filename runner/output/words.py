@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from runner.model import (
+    IN_WORDS,
     MAX_NAMED,
     CommandGuard,
     ExecutionPlan,
@@ -33,24 +34,12 @@ from runner.output.text import shortened
 from runner.planning.estimate import last_start, needed
 from runner.spec.units import counted, format_delay, format_duration
 
-OUTCOMES: Mapping[Outcome, str] = {
-    "completed": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-    "timed_out": "timed out",
-    "rejected": "rejected",
-    "dropped": "dropped",
-    "no_job": "started no job",
-    "unknown": "unknown",
-}
-
-
 _NONE_JUST_NOW = "no worker is at it just now; if none comes"
 
 
 def outcomes(found: Mapping[Outcome, int]) -> list[str]:
     """Return each outcome that occurs, with its count."""
-    return [f"{found[name]:,} {word}" for name, word in OUTCOMES.items() if found.get(name)]
+    return [f"{found[name]:,} {word}" for name, word in IN_WORDS.items() if found.get(name)]
 
 
 def lost(found: Mapping[Outcome, int]) -> list[str]:

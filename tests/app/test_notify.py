@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from runner.adapters.inngest.target import resolve
-from runner.adapters.webhooks import Undelivered
+from runner.adapters.webhooks import Undelivered, slack
 from runner.app import notify
 from runner.app.notify import Outbox, comment_on_pull_request, empty, examine_hooks, link_of
 from runner.app.session import Session
 from runner.errors import BackfillError
-from runner.model import Finding, Hook, Notice
+from runner.model import OUTCOMES, Finding, Hook, Notice, Outcome, Totals
+from runner.output.words import outcomes
 
 ONE, TWO, UNSET = (Hook("webhook", name) for name in ("ONE", "TWO", "UNSET"))
 URLS = {"ONE": "http://one.test", "TWO": "http://two.test"}
@@ -231,3 +232,13 @@ def test_what_became_of_a_comment_is_said(
     session: Any = SimpleNamespace(environ={}, reporter=SimpleNamespace(say=heard.append))
     comment_on_pull_request(session, "plan", "text")
     assert heard == [said]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_slack_reads_what_the_terminal_shows(outcome: Outcome) -> None:
+    """Slack said "1 no job" where all else says "1 started no job"."""
+    totals = asdict(Totals(planned=3, accepted=2)) | {outcome: 1}
+    body = {"environment": None, "target": "dev", "plan": "p", "event": "ended", "run_id": "R"}
+    more = {"status": "failed", "failure": None, "reason": None, "link": None, "totals": totals}
+    text = slack(body | more)["blocks"][0]["text"]["text"]
+    assert text.endswith(f"3 planned, 2 accepted, {', '.join(outcomes({outcome: 1}))}")

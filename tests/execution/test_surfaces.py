@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from runner.adapters.journal.state import StateReader
 from runner.app.drive import Noting
 from runner.execution.progress import summarise
-from runner.model import OUTCOMES, EventPage, RunRecord, StageRecord, Summary, Waiting
+from runner.model import IN_WORDS, OUTCOMES, EventPage, RunRecord, StageRecord, Summary, Waiting
 from runner.output import words
 from runner.output.junit import write_junit
 from runner.output.page import run_page, runs_page
@@ -275,7 +275,7 @@ def _sent_in(text: str) -> dict[str, int]:
 def _counted_in(text: str) -> dict[str, int]:
     return {
         name: sum(_number(one) for one in re.findall(rf"([\d,]+) {word}\b", text))
-        for name, word in words.OUTCOMES.items()
+        for name, word in IN_WORDS.items()
     }
 
 
