@@ -159,7 +159,7 @@ def test_a_repository_that_is_not_tracked_is_named_and_nothing_is_sent(
     result = application("run", plan="aggressive-backfill")
     assert result.status == 3
     assert re.search(r"`repository` finds nothing for .*Vercel/AI, acme/x", result.err)
-    assert "letter by letter" in result.err
+    assert "names are compared exactly" in result.err
     assert not Path(".backfill").exists()
 
 
@@ -243,7 +243,7 @@ def test_every_plan_is_the_same_as_itself_and_other_than_another(
     other = application.folder / "other.yaml"
     other.write_text(path.read_text() + "approval: {required: true}\n")
     found = application.run("diff", path, other, "--exit-code", env=env)
-    assert (found.status, found.out.splitlines()[0]) == (2, "~ approval: nothing → 0"), found.err
+    assert (found.status, found.out.splitlines()[0]) == (2, "~ approval: nothing → required"), found.err
 
 
 HIDDEN = ("pull_requests", "issues", "discussions")
