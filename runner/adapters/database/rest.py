@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 
 from runner.adapters.database.bounds import ahead, tried
+from runner.adapters.database.values import refuse_twins
 from runner.adapters.http import (
     Answer,
     AnswerTooLarge,
@@ -108,10 +109,12 @@ class Rest:
         parts = list(_fitting(_filters(selection.where, parameters)))
         if selection.columns == ("count",):
             return Table(("count",), ((sum(self._count(selection, part) for part in parts),),))
+        columns = tuple(called for _, called in selection.named)
+        refuse_twins(columns)
         rows: list[Row] = []
         for part in parts:
             rows += self._read(selection, part, len(rows), query.max_rows)
-        return Table(tuple(called for _, called in selection.named), tuple(rows))
+        return Table(columns, tuple(rows))
 
     def clock(self) -> DatabaseClock:
         """Return the server's time. It is in whole seconds, so use the end of the second, lest

@@ -42,9 +42,7 @@ class SqlDatabase:
             names, rows, converts = read(self.url, asked)
         else:
             names, rows, converts = tried(lambda: read(self.url, asked), TargetDown)
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice:
-            raise QueryRefused(f"two columns are named `{twice}`", "rename one with `as`")
+        values.refuse_twins(names)
         if len(rows) > query.max_rows:
             message = f"it gives more than {counted(query.max_rows, 'row')}"
             raise QueryRefused(message, "narrow the query, or raise its `max_rows`")

@@ -35,7 +35,7 @@ def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) ->
     Raises `QueryRefused` for a parameter without a value, or that must be a list and is not.
     """
     if isinstance(query.ask, Selection):
-        sql, given = _selected(query.ask, parameters)
+        sql, given = _selected(query.ask, parameters, dialect)
     else:
         # As a subquery it can only be one statement, and one that reads.
         question = query.ask.strip().rstrip(";").rstrip()
@@ -67,8 +67,16 @@ def _bound(sql: str, given: Mapping[str, Json]) -> dict[str, Json]:
     return {name: given[name] for name in names}
 
 
-def _selected(selection: Selection, parameters: Mapping[str, Json]) -> tuple[str, dict[str, Json]]:
-    columns = ", ".join(f"{_quoted(name)} AS {_quoted(called)}" for name, called in selection.named)
+def _selected(
+    selection: Selection, parameters: Mapping[str, Json], dialect: Dialect
+) -> tuple[str, dict[str, Json]]:
+    # SQLite takes a name that is no column for a text, if it is in the standard's quotes.
+    quote = "`" if dialect == "sqlite" else '"'
+
+    def quoted(name: str) -> str:
+        return f"{quote}{name}{quote}"
+
+    columns = ", ".join(f"{quoted(name)} AS {quoted(called)}" for name, called in selection.named)
     if selection.columns == ("count",):
         columns = "count(*) AS count"
     conditions, given = [], {}
@@ -79,18 +87,14 @@ def _selected(selection: Selection, parameters: Mapping[str, Json]) -> tuple[str
             value = parameters[value[1:]]
         place = f"where_{number}"
         if value is None:
-            conditions.append(f"{_quoted(name)} IS NULL")
+            conditions.append(f"{quoted(name)} IS NULL")
             continue
         given[place] = value
         how = f"IN :{place}" if isinstance(value, list) else f"= :{place}"
-        conditions.append(f"{_quoted(name)} {how}")
-    source = ".".join(map(_quoted, selection.table.split(".")))
+        conditions.append(f"{quoted(name)} {how}")
+    source = ".".join(map(quoted, selection.table.split(".")))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {columns} FROM {source}{where}", given  # noqa: S608 - quoted names
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _named(text: str) -> str:

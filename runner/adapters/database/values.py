@@ -46,6 +46,13 @@ def columns(
     ]
 
 
+def refuse_twins(names: Sequence[str]) -> None:
+    """Refuse an answer with two columns of one name: one of them would be lost."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise QueryRefused(f"two columns are named `{twice}`", "rename one with `as`")
+
+
 def _converted(name: str, column: Sequence[Any], convert: Convert) -> Sequence[Json]:
     found: list[Json] = []
     try:

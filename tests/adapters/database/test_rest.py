@@ -194,6 +194,13 @@ def test_a_column_may_be_called_something_else() -> None:
     assert server.seen[0].url.query == b"select=repo:full_name,id&order=full_name,id"
 
 
+def test_two_columns_of_one_name_are_refused_and_nothing_is_sent() -> None:
+    server = Server([{"a": 1}])
+    with pytest.raises(QueryRefused, match="two columns are named `a`"):
+        ask(server, "id as a", "size as a")
+    assert not server.seen
+
+
 def test_a_table_of_a_schema_is_asked_for_with_its_profile() -> None:
     server = Server([{"id": 1}], table="runs")
     assert ask(server, table="metrics.runs").rows == ((1,),)

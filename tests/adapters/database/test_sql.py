@@ -347,6 +347,23 @@ def test_a_selection_is_what_rest_would_answer(
     assert values(url, Selection("items", ("count",), where), **given) == [len(ids)]
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection("items", ("nowhere",)),
+        Selection("items", ("count",), {"nowhere": None}),
+        Selection("items", ("count",), {"nowhere": "nowhere"}),
+        Selection("items", ("id", "count")),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused_and_is_no_text(
+    url: str, selection: Selection
+) -> None:
+    """SQLite takes "nowhere" for a text, and the count of what is missing would be 0."""
+    with pytest.raises(QueryRefused, match=r"nowhere|count"):
+        ask(url, selection)
+
+
 def test_a_selection_may_call_its_columns_something_else(url: str) -> None:
     found = ask(url, Selection("items", ("name as repo", "id"), {"name": "o/a"}))
     assert found == Table(("repo", "id"), (("o/a", 1),))
