@@ -257,7 +257,7 @@ def _refuse_bytes(arguments: list[str]) -> None:
 def _refuse_empty(arguments: list[str]) -> None:
     """Raise `UsageError` for an empty argument, as an unset shell variable gives it: as a path it
     would be the working directory, as an id any run, and as an option no choice."""
-    hint = "is a shell variable in it unset?"
+    hint = "is the shell variable that gives it set?"
     before = ""
     for one in arguments:
         name, equals, value = one.partition("=")

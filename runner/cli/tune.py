@@ -44,6 +44,6 @@ def tune_command(
     record = tune(session, run, batch_size=batch_size, delay=delay, max_in_flight=max_in_flight)
     words = [f"batches of {batch_size:,}"] if batch_size else []
     words += [f"{format_duration(delay)} apart"] if delay is not None else []
-    words += [f"at most {max_in_flight:,} out"] if max_in_flight else []
+    words += [f"at most {max_in_flight:,} in flight"] if max_in_flight else []
     click.echo(f"run {record.id}: {', '.join(words)} from the next batch on")
     return 0

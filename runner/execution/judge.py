@@ -47,7 +47,7 @@ _NAMED = 5
 _REASONS = 3
 _LONGEST = 80  # characters of a value
 _ORDERED = frozenset((bool, int, float, str))  # lists and mappings have no least value
-_UNCHANGED = " (`unchanged: allow` where that is fine)"
+_UNCHANGED = " (if that is fine, write `unchanged: allow`)"
 Groups = Mapping[str, Sequence[Json]]  # the figures of each item, or of each row
 
 
@@ -171,7 +171,7 @@ def figure(column: str, table: Table) -> float:
     if column not in table.columns:
         raise ValueError(f"the query gives no column `{column}`")
     if len(table.rows) != 1:
-        raise ValueError(f"the query gives {counted(len(table.rows), 'row')} where one is needed")
+        raise ValueError(f"the query gives {counted(len(table.rows), 'row')}, but one is needed")
     value = table.rows[0][table.columns.index(column)]
     if _is_number(value):
         return value
@@ -266,7 +266,13 @@ def _wrong(
     for label, values in rows.figures.items():
         before = earlier.figures.get(label, ()) if earlier else ()
         if check.expect.change and max(len(values), len(before)) > 1:
-            yield label, f"{counted(len(values), 'row')} where one is compared with one before"
+            yield (
+                label,
+                (
+                    f"{counted(len(values), 'row')}, but only one row can be compared with the "
+                    "one before"
+                ),
+            )
             continue
         for value in values:
             why = _why(check.expect, value, before[0] if before else None, since, notes)

@@ -199,7 +199,7 @@ def _notes(
     if ending.reason:
         yield f"{ending.reason}; nothing more was sent"
     if ending.option and ending.how == "failed":
-        yield f"`backfill resume {journal.run_id} {ending.option}` works on its goal once more"
+        yield f"`backfill resume {journal.run_id} {ending.option}` works on its goal again"
     if unsent and failures and ending.how == "complete":
         why = "" if ending.reason else ", since the plan stops on a failure"
         yield (

@@ -181,7 +181,7 @@ class Rounds:
             reason = f"`{operation}` is stalled: {column}, without progress after {which}"
             return Next("stalled", left, reason, PAST)
         if recent and not recent[-1].events:
-            reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
+            reason = f"`{operation}` is stalled: {column}, but no item is left to send"
             return Next("stalled", left, reason, PAST)
         if rounds and (option := to_raise(until, rounds, self._worked(rounds[0].at) + rest)):
             had = (

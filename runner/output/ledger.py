@@ -107,7 +107,7 @@ _ORDER: tuple[PlanState, ...] = (
 )
 
 
-_NEEDS_RUN = "it compares with what was there before a run: only a run asks it"
+_NEEDS_RUN = "it compares with the values before a run, so only a run can ask it"
 
 
 def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int | None) -> None:

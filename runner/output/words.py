@@ -34,7 +34,7 @@ from runner.output.text import shortened
 from runner.planning.estimate import last_start, needed
 from runner.spec.units import counted, format_delay, format_duration
 
-_NONE_JUST_NOW = "no worker is at it just now; if none comes"
+_NONE_JUST_NOW = "no worker drives it just now; if none comes"
 
 
 def outcomes(found: Mapping[Outcome, int]) -> list[str]:
@@ -157,8 +157,8 @@ def unattended(view: RunView | RunLine) -> str | None:
         return nobody(view)
     begin = "no worker has come" if view.holder is None else _NONE_JUST_NOW
     return (
-        f"{begin}: is `backfill serve` running, with this state, and does the server reach it? "
-        f"`backfill resume {view.record.id} --detach` asks for the run once more"
+        f"{begin}: is `backfill serve` running, with this state, and does the server "
+        f"reach it? `backfill resume {view.record.id} --detach` submits the run again"
     )
 
 
@@ -185,7 +185,7 @@ def runs_for(stage: Stage) -> str:
 def pacing(stage: StageSpec) -> str:
     """Describe the pacing; a cap that the events do not reach is left out."""
     some = not stage.batches or (stage.cap is not None and stage.total > stage.cap.events)
-    cap = f", at most {stage.cap.events:,} out" if stage.cap and some else ""
+    cap = f", at most {stage.cap.events:,} in flight" if stage.cap and some else ""
     if stage.batches == 1:
         return f"1 batch{cap}"
     size, delay = stage.pacing.batch_size, format_delay(stage.pacing.delay, stage.pacing.jitter)

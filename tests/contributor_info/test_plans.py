@@ -243,7 +243,9 @@ def test_every_plan_is_the_same_as_itself_and_other_than_another(
     other = application.folder / "other.yaml"
     other.write_text(path.read_text() + "approval: {required: true}\n")
     found = application.run("diff", path, other, "--exit-code", env=env)
-    assert (found.status, found.out.splitlines()[0]) == (2, "~ approval: nothing → required"), found.err
+    assert (found.status, found.out.splitlines()[0]) == (2, "~ approval: nothing → required"), (
+        found.err
+    )
 
 
 HIDDEN = ("pull_requests", "issues", "discussions")

@@ -163,8 +163,8 @@ def test_what_has_to_be_asked_before_the_work() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (table(), "0 rows where one is needed"),
-        (table(1, 2), "2 rows where one is needed"),
+        (table(), "0 rows, but one is needed"),
+        (table(1, 2), "2 rows, but one is needed"),
         (table(None), "`pct` is NULL"),
         (table("3"), "`pct` is not a number"),
         (Table(("n",), ((3,),)), "no column `pct`"),

@@ -155,7 +155,8 @@ def test_one_figure_is_compared_with_one_before(
         for figures in (before, after)
     )
     message = judge(wanted, new, old, None).message
-    assert message == f"{counted(len(after), 'row')} where one is compared with one before (o/a)"
+    only = "but only one row can be compared with the one before (o/a)"
+    assert message == f"{counted(len(after), 'row')}, {only}"
 
 
 def test_one_repository_of_a_hundred_that_moved_proves_nothing_of_the_others() -> None:
@@ -165,7 +166,7 @@ def test_one_repository_of_a_hundred_that_moved_proves_nothing_of_the_others() -
     message = judge(wanted, table({**before, "o/r7": 97.0}), table(before), None).message
     assert message == (
         "completed but nothing changed: n 96 to 97 in 100 rows, as before (o/r0, o/r1, o/r2, o/r3, "
-        "o/r4 and 94 more) (`unchanged: allow` where that is fine)"
+        "o/r4 and 94 more) (if that is fine, write `unchanged: allow`)"
     )
 
 

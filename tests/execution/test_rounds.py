@@ -253,7 +253,7 @@ def test_a_drain_may_be_stalled_after_one_round() -> None:
 def test_a_drain_without_items_is_stalled() -> None:
     made = Made(until(), answer=4)
     made.had(5, events=0)
-    reason = "`drain` is stalled: `pending` is 4, and no item is left to send for"
+    reason = "`drain` is stalled: `pending` is 4, but no item is left to send"
     assert made.next() == Next("stalled", 4, reason, "--past-failures")
 
 

@@ -73,7 +73,7 @@ def test_a_run_that_is_not_there_is_404_with_words(site: str) -> None:
         ("/runs/latest?page=x", "there is no page `x`"),
         ("/?stat=failed", "there is no key `stat` here"),
         ("/runs/latest?outcomes=failed", "there is no key `outcomes` here"),
-        ("/runs/latest?stage=1&stage=2", "`stage` is there 2 times"),
+        ("/runs/latest?stage=1&stage=2", "`stage` is given 2 times"),
         ("/runs/latest/events.csv?outcome=failed", "there is no key `outcome` here"),
         (f"/runs/latest?q={'x' * 201}", "the search is too long"),
     ],
@@ -91,7 +91,7 @@ def test_what_no_page_shows_is_refused_in_words(
 
 def test_a_page_behind_the_last_is_not_said_to_be_all(site: str, failed: None) -> None:
     page = httpx.get(f"{site}/runs/latest?page=99").text
-    assert ("No event is on page 99" in page, "No event is like that" in page) == (True, False)
+    assert ("No event is on page 99" in page, "No event matches" in page) == (True, False)
 
 
 def test_what_an_address_leaves_empty_is_all(site: str, failed: None) -> None:

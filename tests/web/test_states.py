@@ -132,7 +132,7 @@ def test_the_list_tells_of_all_of_them(page: Any, tmp_path: Path) -> None:
         assert rows.count() == 3
         page.get_by_label("State").select_option("failed")
         page.get_by_role("button", name="Filter").click()
-        page.get_by_text("No run is like that").wait_for()
+        page.get_by_text("No run matches").wait_for()
         page.goto("about:blank")
 
 

@@ -78,11 +78,11 @@ def test_without_the_files_the_run_is_incomplete_and_says_why(
     _moved_after_submit(site, backfill)
     site.serve()
     (ran,) = site.engine.run_all()
-    assert "stages of run" in ran.error["message"]
+    assert "to resolve its stages" in ran.error["message"]
     shown = backfill("status", env=site.env).out
     assert "INCOMPLETE" in shown
     reason = json.loads(backfill("status", "--format", "json", env=site.env).out)["reason"]
-    assert "stages of run" in reason
+    assert "to resolve its stages" in reason
     assert f"why it ended: {reason}\n" in shown
     assert "\n\nWhy it ended: " in backfill("report", env=site.env).out
     backfill("report", "--html", str(site.folder / "run.html"), env=site.env)

@@ -93,7 +93,7 @@ def test_a_key_that_cannot_be_one_is_refused_before_anything_and_not_shown(
     done = backfill("serve", env={"INNGEST_SIGNING_KEY": SIGNING_KEY, name: key})
     assert done.status == 4, done.err
     assert f"{name} is not a signing key" in done.err
-    assert "hint: it is hexadecimal" in done.err
+    assert "hint: a signing key is hexadecimal" in done.err
     assert "nothexkey" not in done.err
     assert SIGNING_KEY not in done.err
     assert "serving" not in done.err

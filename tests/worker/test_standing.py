@@ -65,10 +65,10 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     told = Told(backfill, site)
     assert told.text.startswith("RUNNING")
     assert "it waits for a worker; none has come yet" in told.text
-    assert "\n\nNo worker is at it just now; if none comes: is " in told.markdown
+    assert "\n\nNo worker drives it just now; if none comes: is " in told.markdown
     for form in (told.text, told.markdown, told.page):
         assert "if none comes: is `backfill serve` running" in form
-        assert f"`backfill resume {run_id} --detach` asks for the run once more" in form
+        assert f"`backfill resume {run_id} --detach` submits the run again" in form
 
     silent(site, LATE + 1)
     told = Told(backfill, site)
@@ -118,7 +118,7 @@ def test_sentences_about_a_run_that_no_worker_is_at_do_not_speak_of_a_process(
     assert f"is under way: it is {left}" in backfill("resume", run_id, env=site.env).err
     paused = backfill("pause", run_id, env=site.env)
     assert f"run {run_id} is paused: it is {left}" in paused.out
-    assert f"goes on: it is {left}" in backfill("resume", run_id, env=site.env).err
+    assert f"continues: it is {left}" in backfill("resume", run_id, env=site.env).err
 
 
 def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
