@@ -299,12 +299,14 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
 
 def _say_timings(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     def say() -> None:
+        from runner.output.text import shortened
+
         session = context.obj
         timings = session.timings if isinstance(session, Session) else ()
         seconds = sum(timing.seconds for timing in timings)
         click.echo(f"database: {counted(len(timings), 'question')} in {seconds:.3f}s", err=True)
         for timing in timings:
-            query = " ".join(timing.query.split())[:80]
+            query = shortened(" ".join(timing.query.split()), 80)
             click.echo(f"  {timing.seconds:8.3f}s {timing.rows:9,} rows  {query}", err=True)
 
     if value:

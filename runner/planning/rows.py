@@ -140,7 +140,10 @@ def fits_age(narrowing: Narrowing, name: str, row: Data, now: datetime) -> bool:
     written = row.get(narrowing.column)
     if written is None:
         raise ValueError(f"{name} has no `{narrowing.column}`, so its age is not known")
-    age = (now - parse_time(written)).total_seconds()
+    try:
+        age = (now - parse_time(written)).total_seconds()
+    except ValueError as error:  # as of PostgreSQL's infinity
+        raise ValueError(f"the age of {name} is not known: {error}") from None
     newer, older = narrowing.newer_than, narrowing.older_than
     return (newer is None or age <= newer) and (older is None or age > older)
 

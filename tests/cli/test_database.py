@@ -349,6 +349,7 @@ def test_a_dry_run_shows_the_queries_their_rows_and_what_is_found_out_later(
     assert "until pending at most 0, 100 rounds at most" in result.out
     assert "the figures above are today's" in result.out
     assert re.search(r"database: 2 questions in \d+\.\d{3}s", result.err)
+    assert re.search("select name as repo, id from repositories where name in :keys\n", result.err)
     assert pending(database) == 55
 
 

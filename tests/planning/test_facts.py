@@ -216,6 +216,9 @@ def test_age_is_told_by_an_attribute_and_one_without_it_is_a_problem(tmp_path: P
     rows.append({"repo": "o/never", "updated_at": None})  # type: ignore[dict-item]
     (message,) = said(tmp_path, SELECT + AGE, Fake({"repos": rows}))
     assert "o/never has no `updated_at`, so its age is not known" in message
+    rows[-1] = {"repo": "o/ever", "updated_at": "infinity"}
+    (message,) = said(tmp_path, SELECT + AGE, Fake({"repos": rows}))
+    assert "the age of o/ever is not known: `infinity` is not a time" in message
 
 
 def test_a_lookup_is_one_query_for_all_items(tmp_path: Path) -> None:
