@@ -403,7 +403,7 @@ class Story:
                 return
             # Passing over failures forever would hide that a drain makes no progress.
             past = attempt < ATTEMPTS // 2
-            if limited := self._record(lambda one: "has had its" in (one.reason or "")):
+            if limited := self._record(lambda one: "has used up its" in (one.reason or "")):
                 self._go_on(limited, past=past)  # it may be a plan that `apply` started
             elif record and self.kind != "apply":
                 self._go_on(record, past=past)
@@ -449,7 +449,7 @@ class Story:
         if record.status == "incomplete" and record.reason and "answer was lost" in record.reason:
             more["unanswered"] = self.random.choice(["send", "taken"])
             self.decided = True
-        if record.status == "incomplete" and record.reason and "has had its" in record.reason:
+        if record.status == "incomplete" and record.reason and "has used up its" in record.reason:
             self._judge_limit(record)
             more |= {"max_rounds": 80, "max_time": 10 * 86_400.0}
         options = RunOptions(yes=True, past_failures=past, **more)
