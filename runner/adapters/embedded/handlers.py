@@ -51,7 +51,7 @@ def _load(event: str, name: str, folder: Path) -> Handler:
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         message = f"the handler of `{event}` is `{name}`, which does not name a function"
         raise PreflightRefused(message, hint="write it as `module:function`")
-    module = _import(module_name, name, folder)
+    module = _import(module_name, folder)
     try:
         handler = getattr(module, attribute)
     except AttributeError:
@@ -66,7 +66,7 @@ def _load(event: str, name: str, folder: Path) -> Handler:
     return found
 
 
-def _import(module: str, name: str, folder: Path) -> ModuleType:
+def _import(module: str, folder: Path) -> ModuleType:
     _make_way(module.partition(".")[0], folder)
     try:
         return importlib.import_module(module)
@@ -76,9 +76,8 @@ def _import(module: str, name: str, folder: Path) -> ModuleType:
         siblings = [path.stem for path in folder.glob("*.py")]
         hint = _did_you_mean(module.removesuffix(".py"), siblings)
         message = f"there is no module `{module}` in {folder}, and none is installed"
-        raise PreflightRefused(
-            message, hint=hint or f"write it as `module:function`, not `{name}`"
-        ) from None
+        hint = hint or "a module is found beside the plan, or where it is installed"
+        raise PreflightRefused(message, hint=hint) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         hint = f"`python -c 'import {module}'` in {folder} shows where"
         raise _raises(module, error, hint) from None

@@ -109,7 +109,7 @@ class TestMistakes:
 
     def test_a_missing_module_like_no_other(self, tmp_path: Path) -> None:
         _, hint = refusal({EVENT: "absent:sync"}, tmp_path)
-        assert hint == "write it as `module:function`, not `absent:sync`"
+        assert hint == "a module is found beside the plan, or where it is installed"
 
     def test_a_missing_function_and_what_is_like_it(self, tmp_path: Path) -> None:
         folder_with(tmp_path, worker=WORKER)
