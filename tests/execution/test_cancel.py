@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from runner.execution.cancel import Cancelled, cancel_jobs
-from runner.execution.ports import Answer, JobsApi
+from runner.execution.ports import Answer, JobsApi, Observation
+from runner.execution.recover import watched
 from runner.model import QUEUE_TIMEOUT, Job
 from runner.planning.event_blocks import EventBlocks, pack, with_own
 from tests.support import REQUEST, lines_of, make_plan, new_store, repos, start_journal
@@ -31,6 +32,7 @@ class Server:
     of: Mapping[str, Sequence[Job]]
     refuses: Mapping[str, str] = field(default_factory=dict)
     later: Mapping[str, Job] = field(default_factory=dict)
+    batches: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     looked: int = 0
 
@@ -39,16 +41,24 @@ class Server:
         found = self.of.get(internal_id, ())
         return [self.later.get(one.id, one) if one.id in self.ended else one for one in found]
 
+    async def batch(self, job_id: str) -> Sequence[str]:
+        return self.batches.get(job_id, ())
+
     async def cancel(self, job_id: str) -> str | None:
         self.ended.append(job_id)
         return self.refuses.get(job_id)
 
 
 def cancelled(
-    folder: Path, server: Server, after: float = 0.0, later: float = 0.0
+    folder: Path,
+    server: Server,
+    after: float = 0.0,
+    later: float = 0.0,
+    known: tuple[Job, ...] = (),
 ) -> tuple[Cancelled, list[tuple[str, str, Any]]]:
     """Return what cancelling gave, and the failures in the journal. `later`: seconds after the
-    sending at which the jobs are to start."""
+    sending at which the jobs are to start; `known`: the jobs of the first event that the run has
+    seen."""
     count = len(server.of)
     plan = make_plan(folder, repos(count) + "operations: [sync]\n")
     if later:
@@ -61,6 +71,8 @@ def cancelled(
     chunk = replace(REQUEST, positions=range(count), lines=lines_of(range(count)))
     journal.begin_chunk(chunk, journal.control())
     journal.accept(chunk, Answer(IDS[:count]))
+    first = next(watched(plan, journal))
+    journal.record([Observation(first, known)] if known else [])
     now = chunk.sent_at + after
     found = asyncio.run(cancel_jobs(plan, journal, cast(JobsApi, server), server, now))
     return found, [(one.item, one.outcome, one.message) for one in journal.failures()]
@@ -97,6 +109,25 @@ def test_a_job_that_the_server_does_not_end_is_looked_at_again(
     found, failures = cancelled(tmp_path, server)
     assert found == Cancelled(1, 1 - going_on, going_on, ("404",) * going_on, 0)
     assert [end for item, end, _ in failures if item == "o/r1"] == ends
+
+
+def test_the_job_of_a_batch_is_ended_once_and_ends_all_of_its_events(tmp_path: Path) -> None:
+    """The server names one event of each."""
+    one = replace(job("a"), batch=True)
+    server = Server({IDS[0]: [], IDS[1]: [one], IDS[2]: []}, batches={"a": [*IDS[:2], IDS[7]]})
+    found, failures = cancelled(tmp_path, server)
+    assert (found, server.ended) == (Cancelled(1, 0, 0, (), 1), ["a"])
+    assert [item for item, *_ in failures] == ["o/r0", "o/r1"]
+
+
+def test_a_job_that_the_run_has_seen_is_ended_though_the_server_names_another_event(
+    tmp_path: Path,
+) -> None:
+    """That of a batch whose first event belongs to another run, or one that it has forgotten."""
+    server = Server({IDS[0]: [], IDS[1]: []})
+    found, failures = cancelled(tmp_path, server, known=(job("a"),))
+    assert (found, server.ended) == (Cancelled(1, 0, 0, (), 1), ["a"])
+    assert failures == [("o/r0", "cancelled", "cancelled by an operator")]
 
 
 def test_a_job_that_goes_on_leaves_its_event_open_whatever_ended_beside_it(tmp_path: Path) -> None:
