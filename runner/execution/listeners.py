@@ -17,8 +17,9 @@ _ENDINGS: Mapping[str, Outcome] = {
 }
 _WORSE: Sequence[Outcome] = ("completed", "dropped", "cancelled", "failed")
 _MAYBE = (
-    "and the server does not list its functions: perhaps none listens, or a debounce, a "
-    "batch, a rate limit, a singleton or a filter keeps the event back"
+    "and the server does not list its functions: perhaps none listens, the event's id was seen "
+    "within the last 24 hours, or a debounce, a batch, a rate limit, a singleton or a filter keeps "
+    "it back"
 )
 
 

@@ -28,8 +28,9 @@ DEBOUNCED, BATCHED = fn("debounced", debounce=Rest(9.0)), fn("batched", batch=Re
 DROPS, CANCELS = fn("drops", singleton=Singleton(False)), fn("cancels", singleton=Singleton(True))
 PAUSED = fn("paused", paused=True)
 MAYBE = (
-    "and the server does not list its functions: perhaps none listens, or a debounce, "
-    "a batch, a rate limit, a singleton or a filter keeps the event back"
+    "and the server does not list its functions: perhaps none listens, the event's id was seen "
+    "within the last 24 hours, or a debounce, a batch, a rate limit, a singleton or a filter keeps "
+    "it back"
 )
 ABSENT = (
     "`f` listens to `app/sync`, and no job started for it within 20s: is the server behind, or was "
