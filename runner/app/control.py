@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runner.app.notify import empty
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session, blocking
-from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.errors import Incomplete, PreflightRefused, TargetDown, UsageError
 from runner.execution.context import CANCELLED
 from runner.model import OVER, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
@@ -212,4 +212,8 @@ def _cancel_jobs(
         async with session.connect(target, note=session.reporter.say) as server:
             return await cancel_jobs(plan, journal, server.jobs, server.cancel, time.time())
 
-    return blocking(ask())
+    try:
+        return blocking(ask())
+    except TargetDown as error:
+        hint = f"once it answers again, run `backfill cancel {record.id} --jobs` again"
+        raise TargetDown(str(error), hint=hint) from None

@@ -17,14 +17,14 @@ from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.queries import events_page, view_of
 from runner.app.retry import FailedEvents, plan_retry, retry
 from runner.app.session import Session
-from runner.errors import Incomplete, LockHeld, NoState, PreflightRefused, UsageError
+from runner.errors import Incomplete, LockHeld, NoState, PreflightRefused, TargetDown, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.ports import Control
 from runner.model import EventFilter
 from runner.output.page import run_page
 from runner.output.run import run_markdown, write_view
 from runner.planning.estimate import left
-from tests.support import REQUEST, Recorder, change_leases, make_plan, repos
+from tests.support import REQUEST, Recorder, change_leases, make_plan, repos, server_target
 from tests.support import let_go as process_dies
 
 EMBEDDED = resolve("embedded", {})
@@ -313,6 +313,23 @@ def test_jobs_that_ended_with_their_process_are_not_cancelled(
     with pytest.raises(PreflightRefused, match="end with its process"):
         cancel(session, "RUN1", jobs=True)
     assert session.store.find("RUN1").status == status, "it is refused before anything is done"
+
+
+def test_jobs_of_a_server_that_is_away_are_cancelled_by_the_same_command(
+    session: Session, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint named `resume`, which a cancelled run refuses."""
+    begin().end("sent")
+    process_dies(session.store)
+
+    async def away(*_: object) -> None:
+        raise TargetDown("no answer", hint="once it answers again, resume")
+
+    monkeypatch.setattr("runner.execution.cancel.cancel_jobs", away)
+    monkeypatch.setattr("runner.app.control._with_jobs", lambda *_: server_target())
+    with pytest.raises(TargetDown, match="no answer") as down:
+        cancel(session, "RUN1", jobs=True)
+    assert "`backfill cancel RUN1 --jobs`" in (down.value.hint or "")
 
 
 @pytest.mark.parametrize(

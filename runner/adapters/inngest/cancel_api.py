@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from runner.adapters.http import Client, Unanswered
-from runner.adapters.inngest.http import Retry, object_of, request, words
+from runner.adapters.inngest.http import Retry, json_of, not_inngests, object_of, request, words
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.model import frozen
@@ -44,6 +44,8 @@ class HttpCancelApi:
             if self.target.environment:
                 headers["x-inngest-env"] = self.target.environment
             response, answer = await request(self.client, "DELETE", url, headers=headers)
+            if response.status_code in _DONE and answer and not isinstance(json_of(answer), dict):
+                raise not_inngests(self.target.name, response.status_code)
             status, says = _meant(response.status_code, answer)
             if status not in _REFUSED:
                 break

@@ -86,6 +86,14 @@ def test_a_job_that_went_on_is_cancelled(answer: httpx.Response) -> None:
     assert keys(seen) == ["Bearer old-key"]
 
 
+@pytest.mark.parametrize("body", ["<html>log in</html>", "ok", "[]", "null"])
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_body_that_is_not_inngests_has_cancelled_nothing(status: int, body: str) -> None:
+    """As from a proxy's login page: the job was said to be cancelled, and went on."""
+    with pytest.raises(TargetError, match="not Inngest's"):
+        cancel(httpx.Response(status, text=body))
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
