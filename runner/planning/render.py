@@ -111,7 +111,10 @@ class _Rendering:
         self.gathered: _Gathered | None = None
         self.sizes = Counter[int]()  # sizes of groups
         self.own = [one for one in (operation.own_id, operation.at) if one]
-        made = (self.shared, *(one.reading("rows")[0] for one in self.own))
+        key = operation.throttle and operation.throttle.key
+        aside = [one.reading("rows") for one in (*self.own, *([key] if key else ()))]
+        self.aside = [each for _, each in aside]  # besides the payload: what a group has in common
+        made = (self.shared, *(shared for shared, _ in aside))
         self.beside = [read for one in made for read in one.of_items]  # by shared templates
         self.ids = ids  # hashes of the own ids of all events of that name
         self.large, self.full = 0, False
@@ -305,16 +308,18 @@ class _Rendering:
 
     def _gather(self, item: str, row: Data, context: Data) -> None:
         """Add the item to the current group if it matches in all that `rows` does not make."""
+        template = self.payload
         try:
             data = self._rendered(self.each, context)
             own: Data = {}
-            for template in self.own:
-                own |= self._rendered(template.reading("rows")[1], context)
+            for template in self.aside:
+                own |= self._rendered(template, context)
+            template = self.payload
             beside = [_member(context.get(root, {}), name) for root, name in self.beside]
             alike = orjson.dumps([data, own, beside])
         except (ValueError, TypeError):
             alone = {**context, "rows": [row]}
-            self.groups.add(item, partial(self.payload.explain, alone, item, self.knows))
+            self.groups.add(item, partial(template.explain, alone, item, self.knows))
             return
         group = self.gathered
         if group is None or group.alike != alike or len(group.rows) == self.operation.group:

@@ -77,6 +77,12 @@ def test_repeats_that_come_to_too_many_events_are_refused_once(
          "`x` cannot be rendered for 4: `no` is not a time"),
         ("group: 4, payload: {x: \"{{ rows | map(attribute='id') | join | date }}\"}",
          "`x` cannot be rendered for 1 +3: `1234` is not a time"),
+        ('group: 2, id: "{{ row.none }}", payload: {}',
+         "`id` cannot be rendered for 1: `row` has no"),
+        ('group: 2, at: "{{ row.none }}", payload: {}',
+         "`at` cannot be rendered for 1: `row` has no"),
+        ("group: 2, throttle: {limit: 1, per: 1s, key: row.none}, payload: {}",
+         "`key` cannot be rendered for 1: `row` has no"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_decided_of_an_item_is_a_problem(
@@ -144,6 +150,22 @@ def test_neighbours_go_into_one_event(
     tmp_path: Path, group: str, sent: list[tuple[str, list[int]]]
 ) -> None:
     assert events(made(tmp_path, f"{group}, payload: {{{IDS}}}")) == sent
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [
+        ("row.team", [("1 +1", [1, 2]), ("3 +1", [3, 4])]),
+        ('"{{ row.team }} {{ rows | length }}"', [("1 +1", [1, 2]), ("3 +1", [3, 4])]),
+        ("item", [("1 +2", [1, 2, 3]), ("4", [4])]),
+        ("rows | length", [("1 +2", [1, 2, 3]), ("4", [4])]),
+    ],
+)
+def test_no_event_of_a_group_is_of_two_keys_of_its_throttle(
+    tmp_path: Path, key: str, sent: list[tuple[str, list[int]]]
+) -> None:
+    operation = f"group: 3, throttle: {{limit: 9, per: 1s, key: {key}}}, payload: {{{IDS}}}"
+    assert events(made(tmp_path, operation)) == sent
 
 
 @pytest.mark.parametrize(
