@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from runner.model import (
+    RUN_STARTED,
     BackfillPlan,
     BoundQuestion,
     Check,
@@ -30,7 +31,7 @@ from runner.planning.items import workspace_collection
 from runner.spec.document import echo
 from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of, nothing_meets
 from runner.spec.rows import skipped_by
-from runner.spec.units import BOUNDS, unmet
+from runner.spec.units import BOUNDS, is_time, unmet
 
 _NAMED = 5
 Keeps: TypeAlias = Callable[[str, str], bool]  # takes `for_each` and the item's name
@@ -230,17 +231,16 @@ class Binder:
         )
 
     def _expect(self, spec: CheckSpec | Draining) -> Expect:
-        """Render the templates; bounds must be numbers."""
+        """Render the templates. What gives no value is a problem: nothing would be expected."""
         context = {"vars": self.plan.variables, "plan": self.plan.metadata}
         try:
             found = spec.bounds(context)
         except ValueError:
             self.problems += spec.bounds.explain(context, "the check")
             return spec.expect
-        for key in ("at_least", "at_most"):
-            value = found.get(key, 0)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                message = f"`{key}` gives {echo(value)}, which is not a number"
+        for key, value in found.items():
+            if wrong := _unfit(key, value):
+                message = f"`{key}` gives {echo(value)}, which is not {wrong}"
                 self.problems.append(spec.bounds.problem(message))
         expect = replace(spec.expect, **found)
         bounds = {key: getattr(expect, key) for key in BOUNDS}
@@ -279,3 +279,14 @@ class Binder:
             left_out = {one.item for one in skipped if one.item is not None}
             self._items[key] = items_of(self.plan, found, left_out, self.keeps, key[1])
         return self._items[key]
+
+
+def _unfit(key: str, value: Json) -> str | None:
+    """Say what the value of an expectation must be, if it is something else."""
+    if key in ("at_least", "at_most"):
+        return None if type(value) in (int, float) else "a number"
+    if key == "newer_than":
+        return None if value == RUN_STARTED or is_time(value) else "a time in ISO 8601"
+    if key == "column":
+        return None if isinstance(value, str) else "a column's name"
+    return None if isinstance(value, str | int | float) else "text, a number, true or false"

@@ -31,7 +31,7 @@ from runner.spec.catalog import Catalog
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload
 from runner.spec.plan_document import PlanDocument
-from runner.spec.units import parse_duration, unmet
+from runner.spec.units import is_time, parse_duration, unmet
 
 # Parameters that every question may use besides the plan's variables and its own `params`.
 OF_ITEMS = ("repos", "ids", "workspaces")
@@ -258,6 +258,10 @@ class Asking:
             message = f"`newer_than` and `{other}` contradict each other: a time is not a number"
             place = (*path, other)
             self.problems.append(self.document.problem(message, place, key=True, hint=ONE))
+        since = written.get("newer_than", RUN_STARTED)
+        if since != RUN_STARTED and "{{" not in since and not is_time(since):
+            message = f"`newer_than` is {echo(since)}, which is not a time in ISO 8601"
+            self.problems.append(self.document.problem(message, (*path, "newer_than")))
         self.problems += check_bounds(self.document, written, path)
         if isinstance(rows, dict):
             self.problems += check_bounds(self.document, rows, (*path, "rows"))

@@ -134,6 +134,13 @@ def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 
+def is_time(written: object) -> bool:
+    try:
+        return bool(parse_time(written))
+    except ValueError:
+        return False
+
+
 def moments_of(wall: datetime, zone: tzinfo) -> set[datetime]:
     """Return the moments in UTC that have this local time: none, one or two."""
     both = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}

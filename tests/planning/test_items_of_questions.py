@@ -300,6 +300,22 @@ def test_of_many_repositories_without_an_id_the_first_are_named(
          "`at_least` gives `many`, which is not a number"),
         ({"expect": {"column": "n", "at_most": "{{ vars.flag }}"}},
          "`at_most` gives `true`, which is not a number"),
+        *(
+            ({"expect": {"column": "n", key: f"{{{{ vars.{given} }}}}"}},
+             f"`{key}` gives {shown}, which is not {what}")
+            for key, given, shown, what in [
+                ("at_least", "none", "`null`", "a number"),
+                ("equals", "none", "`null`", "text, a number, true or false"),
+                ("equals", "list", "`[1]`", "text, a number, true or false"),
+                ("newer_than", "none", "`null`", "a time in ISO 8601"),
+                ("newer_than", "word", "`many`", "a time in ISO 8601"),
+                ("newer_than", "number", "`7`", "a time in ISO 8601"),
+            ]
+        ),
+        ({"expect": {"column": "{{ vars.none }}", "at_least": 1}},
+         "`column` gives `null`, which is not a column's name"),
+        ({"expect": {"column": "n", "newer_than": "2026-13-01"}},
+         "`newer_than` is `2026-13-01`, which is not a time in ISO 8601"),
         ({"expect": {"column": "n", "at_least": "{{ vars.word | date }}"}},
          "`at_least` cannot be rendered for the check: `many` is not a time in ISO 8601"),
         ({"expect": {"column": "n", "at_least": "{{ 9 if vars.number == 1 }}"}},
@@ -317,7 +333,8 @@ def test_what_a_check_is_given_is_rendered_when_it_is_planned(
 ) -> None:
     known = {"name": "c", "query": "select n from r", "expect": {"column": "n", "at_least": 1}}
     body = (
-        "repos: [o/a]\noperations: [sync]\nvars: {word: many, flag: true, number: 7}\n"
+        "repos: [o/a]\noperations: [sync]\n"
+        "vars: {word: many, flag: true, number: 7, none: null, list: [1]}\n"
         f"checks:\n  - {json.dumps({**known, **check})}\n"
     )
     if message is None:
