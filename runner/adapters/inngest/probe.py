@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from runner.adapters.http import Answer, Client
-from runner.adapters.inngest.http import object_of, request, words
+from runner.adapters.inngest.http import not_inngests, object_of, request, words
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetDown, TargetError
@@ -45,7 +45,7 @@ class HttpProbe:
         headers = {"content-type": "application/json"}
         if self.target.environment:
             headers["x-inngest-env"] = self.target.environment
-        response, _ = await self._ask("POST", url, content=b"[]", headers=headers)
+        response, body = await self._ask("POST", url, content=b"[]", headers=headers)
         if response.status_code in (401, 403):
             message = f"{self.target.name} refuses the event key ({response.status_code})"
             hint = f"set {self.target.variable('INNGEST_EVENT_KEY')} to a key of this target"
@@ -53,6 +53,8 @@ class HttpProbe:
         if response.status_code not in (200, 400):
             message = f"{self.target.name} answers {response.status_code} at its Event API"
             raise TargetError(message, hint="is there another server at this address?")
+        if not object_of(body):
+            raise not_inngests(self.target.name, response.status_code)
 
     async def follow(self) -> None:
         await self.follower.probe()

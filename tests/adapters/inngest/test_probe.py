@@ -105,7 +105,14 @@ def test_acceptance_is_asked_for_without_an_event(response: tuple[int, str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(401, KeyRefused), (403, KeyRefused), (404, TargetError)]
+    ("status", "error"),
+    [
+        (401, KeyRefused),
+        (403, KeyRefused),
+        (404, TargetError),
+        (200, TargetError),  # such as a login page
+        (400, TargetError),
+    ],
 )
 def test_an_answer_that_is_no_acceptance_is_an_error_without_the_key(
     status: int, error: type[TargetError]
