@@ -32,8 +32,10 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _BEGINS_A_VALUE = frozenset("-0123456789tfTF")  # first letters of numbers and booleans
+_JSON = re.compile(rb"\{|\[\s*(?:[\[{\"\]]|\Z)")  # an object, or a list
 _BOM = b"\xef\xbb\xbf"
 _EXCERPT = 4096
+_COMMA = 'quote a cell that has a comma in it: "a, b"'
 # A plan reads each row several times: these bound what a hostile file can cost.
 MAX_COLUMNS = 1_000
 _MAX_ROW = MAX_EVENT  # bytes: no event could carry more
@@ -60,7 +62,9 @@ class CsvRows:
             message = (
                 f"{counted(len(cells), 'cell')} in a table of {counted(len(self.header), 'column')}"
             )
-            raise RowError(message, 'quote a cell that has a comma in it: "a, b"')
+            less = len(cells) < len(self.header)
+            hint = "write the comma of each empty cell, too" if less else _COMMA
+            raise RowError(message, hint)
         row: Data = dict(zip(self.header, cells, strict=True))
         if "" in cells:
             row = {column: cell for column, cell in row.items() if cell}
@@ -124,12 +128,13 @@ class JsonlRows:
 
 def is_json_lines(path: str, raw: bytes, kind: RowKind) -> bool:
     """Decide by the file extension; without one, as of stdin, by the first line. A lone string is
-    an item's name in JSON Lines, unless it is the name of a column in CSV."""
+    an item's name in JSON Lines, unless it is the name of a column in CSV. A JSON list is neither;
+    as JSON Lines it is refused, and as CSV it could be a header without rows."""
     if path.endswith((".csv", ".jsonl")):
         return path.endswith(".jsonl")
     text = raw.removeprefix(_BOM).lstrip()
     if text[:1] != b'"':
-        return text[:1] == b"{"
+        return _JSON.match(text) is not None
     try:
         first = orjson.loads(text.partition(b"\n")[0])
     except orjson.JSONDecodeError:
@@ -204,7 +209,7 @@ def _name_fault(header: tuple[str, ...]) -> tuple[str, str | None] | None:
 def _header_problem(
     path: str, raw: bytes, offset: int, kind: RowKind, message: str, hint: str | None
 ) -> Problem:
-    place = _place(path, raw, offset, kind.called)
+    place = _place(path, raw, offset if offset < len(raw) else 0, kind.called)
     return Problem(message, path, place.line, 1, place.source, hint, rule=place.rule)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -199,7 +200,7 @@ class OwnCollections:
             self.problems += payload.explain(self.shared, "the collection")
             return None
         try:
-            found = windows(*map(given.get, ("from", "to", "every")))
+            found = windows(*(_text(written, given, key) for key in ("from", "to", "every")))
         except Faulty as error:
             for key, why in error.faults:
                 self.problems.append(self.checked.error(why, (*path, key), rule="item"))
@@ -271,6 +272,14 @@ class Windows:
         return time.isoformat().replace("+00:00", "Z")
 
 
+def _text(written: Data, given: Data, key: str) -> str | None:
+    """Return a rendered value as JSON has it; None if the schema has refused what is written."""
+    if written.get(key) is None:
+        return None
+    value = given[key]
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def windows(begins: str | None, ends: str | None, every: str | None) -> Windows:
     """Make windows. None stands for a value that was refused already. Raises `Faulty`."""
     faults = list[tuple[str, str]]()
@@ -296,7 +305,7 @@ def windows(begins: str | None, ends: str | None, every: str | None) -> Windows:
 
 def _time(key: str, written: str | None, faults: list[tuple[str, str]]) -> datetime | None:
     try:
-        return parse_time(written).astimezone(UTC) if written else None
+        return None if written is None else parse_time(written).astimezone(UTC)
     except (ValueError, OverflowError):
         hint = "write it like 2026-01-31 or 2026-01-31T12:00:00Z"
         faults.append((key, f"`{written}` is not a day or a time; {hint}"))

@@ -153,11 +153,12 @@ class AmountTemplate:
 
     def __call__(self, context: Context) -> int:
         value = self.number(context)
-        whole = isinstance(value, int | float) and not isinstance(value, bool)
-        if not whole or not math.isfinite(value) or value != int(value):
-            raise TemplateError(
-                f"it gives {echo(value)}, which is not a whole number", "round it: | ceil"
-            )
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value != int(value):
+            hint = "round it: | ceil" if number else None
+            if isinstance(value, str):
+                hint = "make it a number: | int"
+            raise TemplateError(f"it gives {echo(value)}, which is not a whole number", hint)
         if not 0 <= value <= MAX_REPEAT:
             raise TemplateError(f"it gives {value:,}; from 0 to {MAX_REPEAT:,} is allowed")
         return int(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -144,6 +145,37 @@ def test_windows_anywhere_in_the_calendar_come_to_their_end(
 def test_a_part_of_a_day_is_refused_where_windows_are_days(begins: str) -> None:
     with pytest.raises(Faulty, match="is not a whole day"):
         windows(begins, "2026-01-03", "1d")
+
+
+@pytest.mark.parametrize("begins", [None, "", 0, False, True, [1], {"a": 1}, 1.5])
+def test_a_variable_that_is_no_time_makes_no_windows_and_says_so(
+    tmp_path: Path, begins: Json
+) -> None:
+    """A value that Python takes for false is a wrong one, too."""
+    dates = '{from: "{{ vars.x }}", to: "2026-01-03", every: 1d}'
+    body = f"collections: {{users: {{dates: {dates}}}}}\nvars: {{x: {json.dumps(begins)}}}"
+    with pytest.raises(InvalidPlan) as caught:
+        sent(tmp_path, body)
+    shown = begins if isinstance(begins, str) else json.dumps(begins)
+    assert [one.message.partition(";")[0] for one in caught.value.problems] == [
+        f"`{shown}` is not a day or a time"
+    ]
+
+
+def test_items_of_a_product_that_have_one_name_can_be_told_apart_as_the_hint_says(
+    tmp_path: Path,
+) -> None:
+    body = """\
+collections:
+  a: [x, x/y]
+  b: [y/z, z]
+  users: {matrix: {a: a, b: b}}"""
+    with pytest.raises(InvalidPlan) as caught:
+        sent(tmp_path, body)
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("`x/y/z` is listed twice")
+    hinted = (problem.hint or "").split("`")[1]
+    assert len(sent(tmp_path, body.replace("b: b}}", f"b: b}}, {hinted}}}"))) == 4
 
 
 @given(st.integers(1, 40), st.integers(1, 9))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import InvalidPlan
 from runner.model import ExecutionPlan
 from tests.planning.test_events import made, refused
 
@@ -49,6 +50,21 @@ def test_an_event_is_repeated_as_often_as_its_item_says_and_knows_which_it_is(
         ("4", "3 of 3"),
     ]
     assert skips(plan) == [("1", "`repeat` gives 0")]
+
+
+@pytest.mark.parametrize(
+    ("repeat", "hint"),
+    [("row.id / 3", "round it: | ceil"), ("'3'", "make it a number: | int"), ("row.id == 1", None)],
+)
+def test_a_number_of_repeats_that_is_none_says_how_it_becomes_one(
+    tmp_path: Path, repeat: str, hint: str | None
+) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        made(tmp_path, f'repeat: "{repeat}", payload: {{}}')
+    assert caught.value.problems[0].hint == hint
+    if hint:
+        more = hint.partition(": ")[2]
+        assert made(tmp_path, f'repeat: "({repeat}) {more}", payload: {{}}').events
 
 
 @pytest.mark.parametrize("most", [2, 5])

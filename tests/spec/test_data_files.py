@@ -171,6 +171,9 @@ def test_a_table_whose_cells_are_all_quoted_is_a_table(
         ('"repo","priority"\r\n"acme/x","high"\r\n', False),
         ("repo\nacme/x\n", False),
         ("", False),
+        ('[{"id": 1}]', True),
+        ('[\n  {"id": 1}\n]', True),
+        ("[id],[name]\n1,x\n", False),
     ],
 )
 def test_what_has_no_ending_is_told_by_its_first_line(
@@ -193,7 +196,7 @@ def test_a_table_with_other_separators_is_told_what_they_are(line: str) -> None:
 def test_a_table_of_any_columns_needs_a_header_line(text: str) -> None:
     rows, (problem,) = read_csv("f.csv", text.encode(), OWN)
     assert rows is None
-    assert problem.message == "there is no header line"
+    assert (problem.message, problem.line) == ("there is no header line", 1)
 
 
 @pytest.mark.parametrize(
