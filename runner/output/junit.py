@@ -20,7 +20,8 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
     tests alone leave a CI system green."""
     state = view.state
     failed = view.outstanding + sum(not c.ok for c in view.checks)
-    cut_short = state != "completed" and (state != "failed" or not failed)
+    stalled = state == "failed" and view.record.reason is not None and not failed
+    cut_short = state not in ("completed", "failed") or stalled
     total = sum(stage.total for stage in view.stages) + len(view.checks)
     total, failed = total + cut_short, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -398,6 +398,8 @@ def test_retry_sends_what_failed_with_fresh_ids_and_adds_up(
         assert json.loads(third.out)["chain"]["outstanding"] == 0
         nothing = backfill("retry", first["run_id"])
     assert nothing.status == 4
+    junit = backfill("report", first["run_id"], "--format", "junit").out
+    assert ' failures="0">' in junit, "later attempts have done the work"
     assert sorted(jobs.items[6:]) == ["o/r1", "o/r3", "o/r4", "o/r4"]
 
 
