@@ -198,8 +198,8 @@ def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[P
             as_ = "" if other == called else f" as {echo(other)}, the same to GitHub,"
             where = f"first{as_} in {before.path}:{before.line}"
             message = f"{echo(called)} is listed twice ({where})"
-            parts = " ".join(f"{{{{ row.{part} }}}}" for part in kind.parts)
-            hint = f'name them apart, as by `item: "{parts}"`' if parts else "keep one of them"
+            named = " ".join(f"{{{{ row.{part} }}}}" for part in kind.parts)
+            hint = f'name them apart, as by `item: "{named}"`' if named else "keep one of them"
             problems.append(_problem(rows, index, Fault((), message, hint)))
         else:
             first[name] = index

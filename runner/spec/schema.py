@@ -311,7 +311,7 @@ def _explain(document: Document, error: SchemaFinding) -> Iterator[Problem]:
             message, rule = f"unknown key {echo(key)}", "unknown-key"
             yield document.problem(message, (*path, key), key=True, hint=hint, rule=rule)
         return
-    at_key = bool(error.name) or (
+    at_key = error.name is not None or (
         bool(path) and (error.validator == "required" or error.validator_value == {})
     )
     rule = str(error.validator)
@@ -329,7 +329,8 @@ def _meant(error: SchemaFinding) -> SchemaFinding:
 
 
 def _place(error: SchemaFinding) -> tuple[str | int, ...]:
-    return (*error.absolute_path, error.name) if error.name else error.absolute_path
+    path = error.absolute_path
+    return path if error.name is None else (*path, error.name)
 
 
 def _wrong(error: SchemaFinding) -> list[Path]:
