@@ -15,7 +15,7 @@ from runner.app.preflight import refuse_another_address
 from runner.app.session import Session
 from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.context import CANCELLED, RunOptions
-from runner.model import BoundQuestion, ExecutionPlan, Measure, RunRecord, RunState, frozen
+from runner.model import BoundQuestion, ExecutionPlan, Measure, RunRecord, RunState, Stage, frozen
 from runner.planning.compare import first_difference
 from runner.spec.units import counted
 
@@ -127,14 +127,12 @@ def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalRead
     """Replace the events of rounds that were begun: they stay as resolved then, whatever the files
     give today."""
     known = {
-        stage.number: stage.items
+        stage.number: stage
         for stage in kept.stages
         if stage.deferred and journal.rounds(stage.number)
     }
     stages = tuple(
-        replace(stage, items=known[stage.number])
-        if stage.deferred and stage.number in known
-        else stage
+        _as_begun(stage, known[stage.number]) if stage.deferred and stage.number in known else stage
         for stage in built.stages
     )
     begun = [stage for stage in stages if stage.number in known]
@@ -157,6 +155,15 @@ def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalRead
         Measure(name, as_found_out(name, question, measured)) for name, question in built.coverage
     )
     return replace(built, stages=stages, checks=checks, coverage=coverage)
+
+
+def _as_begun(stage: Stage, then: Stage) -> Stage:
+    """Give a stage the events of its rounds, and its goal the items that they were for."""
+    stage = replace(stage, items=then.items)
+    if stage.until is None or then.until is None or not stage.goal_finds_out:
+        return stage
+    now, before = stage.until.question, then.until.question
+    return replace(stage, until=replace(stage.until, question=now.with_earlier(before)))
 
 
 def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.app.plan_files import load, unchanged
 from runner.app.session import Session
-from runner.errors import StalePlan
+from runner.errors import InvalidPlan, StalePlan
 from runner.execution.ports import Resolved
 from runner.model import (
     BackfillPlan,
@@ -21,10 +21,12 @@ from runner.model import (
     Stage,
     frozen,
 )
+from runner.planning.binding import Binder
 from runner.planning.build import stage_as_of_now
 from runner.planning.facts import gather, gather_again
 from runner.planning.items import remembered, to_remember
 from runner.planning.parts import Choice, item_names
+from runner.spec.document import ranked
 
 if TYPE_CHECKING:
     from runner.execution.ports import Journal
@@ -53,11 +55,17 @@ class PlanResolver:
         asked = {check.question.of for check in self.plan.checks}
         asked |= {measure.question.of for measure in self.plan.coverage}
         names = item_names(known, found) if stage.for_each in asked else []
+        goal, binder = None, Binder(known)
+        if operation.until:
+            goal = binder.until(operation.until, operation.name).question
+        if binder.problems:
+            raise InvalidPlan(ranked(binder.problems))
         if self.partial is None:
-            return Resolved(found, names)
+            return Resolved(found, names, goal)
         choice = Choice(self.partial, known)
         left_out = {one.item for one in choice.left_out(found)}
-        return Resolved(choice.of(found), [name for name in names if name not in left_out])
+        names = [name for name in names if name not in left_out]
+        return Resolved(choice.of(found), names, goal)
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from runner.model import (
+    BoundQuestion,
     Chain,
     CheckResult,
     Driven,
@@ -137,10 +138,11 @@ class Guard(Protocol):
 
 class Resolved(NamedTuple):
     """A deferred stage with its current items. `items`: their names, one by one even if events are
-    grouped, if a check or a coverage is about them."""
+    grouped, if a check or a coverage is about them; `goal`: its goal's question about them."""
 
     stage: Stage
     items: Sequence[str] = ()
+    goal: BoundQuestion | None = None
 
 
 class Resolver(Protocol):

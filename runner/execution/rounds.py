@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from runner.errors import InvalidPlan
 from runner.execution.check import QueryRunner, proving, remember_members
 from runner.execution.judge import UNTOLD, blinded, figure
-from runner.execution.ports import Clock, Journal, Resolver
-from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
+from runner.execution.ports import Clock, Journal, Resolved, Resolver
+from runner.model import BoundQuestion, ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
 from runner.model.value import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
 from runner.planning.limits import PAST, more_time, time_is_up, to_raise
@@ -67,10 +68,17 @@ class Rounds:
             return Next("done" if rounds else "round")
         try:
             with self.queries.within(self._left(until, rounds)):
-                table = await self.queries.ask(until.question)
+                goal = until.question
+                if stage.goal_finds_out:
+                    found = await self.queries.patient(lambda: self.resolver.resolve(stage))
+                    goal = _goal_of(until, found, begun=bool(rounds))
+                table = await self.queries.ask(goal)
                 left = figure(until.expect.column or "", table)
                 first_zero = not rounds and left == 0
-                security = await self.queries.row_security(until.question) if first_zero else ()
+                security = await self.queries.row_security(goal) if first_zero else ()
+        except InvalidPlan as error:  # as where a round begins
+            reason = f"`{stage.operation}` cannot be resolved: {error.problems[0].message}"
+            return Next("limit", reason=reason)
         except ValueError as error:  # a wrong answer stalls it; a refusal ends it early
             reason = f"`{stage.operation}`: its backlog cannot be read: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
@@ -93,6 +101,9 @@ class Rounds:
             self.queries.observer.note(f"`{stage.operation}` has no items when its stage starts")
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
+        if stage.until and stage.goal_finds_out:
+            goal = _goal_of(stage.until, found, begun=bool(rounds))
+            grown = replace(grown, until=replace(stage.until, question=goal))
         plan = proving(plan, stage, found.items, begun=bool(rounds))
         if stage.grouped:
             remember_members(self.journal, stage, len(rounds) + 1, found.items)
@@ -191,6 +202,12 @@ class Rounds:
             )
             return Next("limit", left, f"`{operation}` has used up its {had}, and {column}", option)
         return Next("round", left)
+
+
+def _goal_of(until: Until, found: Resolved, *, begun: bool) -> BoundQuestion:
+    """Return the question of a stage's goal about the items of its rounds and those found now."""
+    now = found.goal or until.question
+    return now.with_earlier(until.question) if begun else now
 
 
 def _with(plan: ExecutionPlan, stage: Stage) -> ExecutionPlan:

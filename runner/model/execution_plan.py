@@ -108,6 +108,13 @@ class StageSpec(ABC):
         return of == self.for_each and of not in ("repo", "workspace", "once")
 
     @property
+    def goal_finds_out(self) -> bool:
+        """Whether its goal is about items that it resolves when it starts."""
+        own = self.for_each not in ("repo", "workspace", "once", "row")
+        named = self.until.question.parameters if self.until else ()
+        return own and not {self.for_each, "ids"}.isdisjoint(named)
+
+    @property
     def event_names(self) -> tuple[str, ...]:
         return tuple(event for _, event in self.members) or (self.event,)
 

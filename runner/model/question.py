@@ -224,6 +224,17 @@ class BoundQuestion:
         ids = tuple(self.ids[index] for index in kept) if self.ids else ()
         return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
+    def with_earlier(self, before: BoundQuestion) -> BoundQuestion:
+        """Ask it about the items of `before`, too."""
+        given = {
+            name: list(dict.fromkeys([*before.parameters.get(name, ()), *value]))
+            if isinstance(value, list)
+            else value
+            for name, value in self.parameters.items()
+        }
+        items = tuple(dict.fromkeys((*before.items, *self.items)))
+        return replace(self, items=items, parameters=given)
+
     def of_items(self, names: Sequence[str]) -> BoundQuestion:
         """Ask it about these items of a plan's own collection; this sets its parameter, too."""
         names = tuple(dict.fromkeys(names))

@@ -587,6 +587,65 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
+@pytest.mark.parametrize(
+    ("there", "raised"), [(0, ["--max-rounds", "9"]), (1, ["--max-rounds", "9"]), (1, [])]
+)
+@pytest.mark.parametrize("goes_by", ["name in :left", "id in :ids"])
+def test_a_goal_is_about_the_items_that_a_stage_finds_out_as_it_starts(
+    backfill: Backfill,
+    tmp_path: Path,
+    database: Path,
+    goes_by: str,
+    there: int,
+    raised: list[str],
+) -> None:
+    """Of those that were `there` when the run was planned, the backlog is soon 0."""
+    worker = Worker(database)
+
+    def work(event: Mapping[str, Any]) -> None:
+        if event["name"] == "app/drain":
+            worker(event)
+            return
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            new = [(number, f"n/{number}", 20) for number in range(11, 14)]
+            db.executemany("INSERT INTO repositories VALUES (?, ?, ?)", new)
+
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE repositories SET pending = 0")
+        db.executemany("INSERT INTO repositories VALUES (?, ?, 10)", [(10, "n/10")] * there)
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  make: {{event: app/make, for_each: once, payload: {{}}}}
+  drain:
+    event: app/drain
+    for_each: left
+    after: [make]
+    payload: {{id: "{{{{ row.id }}}}"}}
+    until:
+      query: select count(*) as n from repositories where pending > 0 and {goes_by}
+      expect: {{column: n, at_most: 0}}
+      max_rounds: 1
+"""
+    body = """\
+collections:
+  left: {query: "select id, name from repositories where pending > 0", item: "{{ row.name }}"}
+operations: [make, drain]
+delay: 0s
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": work, "app/make": work})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+        assert (result.status, pending(database)) == (7, 30), result.err
+        if not raised:
+            file = tmp_path / "catalog.yaml"
+            file.write_text(catalog.replace("max_rounds: 1", "max_rounds: 9"), encoding="utf-8")
+        again = backfill("resume", "latest", *raised, "--format", "json")
+    assert (again.status, pending(database)) == (0, 0), again.err
+    assert json.loads(again.out)["totals"]["completed"] == 1 + there + 3 + 3
+
+
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_coverage_is_of_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str
