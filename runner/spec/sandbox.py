@@ -25,7 +25,7 @@ from jinja2 import (
 from jinja2.compiler import CodeGenerator
 from jinja2.environment import TemplateExpression
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
-from jinja2.filters import do_int, do_round, make_attrgetter
+from jinja2.filters import do_float, do_int, do_round, make_attrgetter
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from runner.model import Json
@@ -51,7 +51,7 @@ _DATE_FORM = re.compile(r"(?:%[YymdHMSfjGVuaAbBps%z]|[^%]){1,100}")
 
 # The filters, by how much of their subject they read: only its head, its text, each member on
 # demand, or all members at once.
-_HEAD = ("abs", "count", "d", "default", "first", "float", "items", "last", "length")
+_HEAD = ("abs", "count", "d", "default", "first", "items", "last", "length")
 _TEXT = {"capitalize": 1, "lower": 1, "title": 8, "truncate": 1, "upper": 1, "urlencode": 16}
 _EACH = ("list", "map", "reject", "rejectattr", "select", "selectattr", "unique")
 _WHOLE = ("max", "min", "sort")
@@ -192,6 +192,7 @@ def sandbox() -> DataOnly:
         "ceil": _ceil,
         "date": _date,
         "days": _days,
+        "float": _counted(_float, None),
         "int": _counted(_int, None),
         "join": _join,
         "replace": _replace,
@@ -656,10 +657,22 @@ def _sum(environment: DataOnly, values: Iterable[Any], attribute: Any = None) ->
     return total
 
 
-def _int(value: Any, default: Any = 0, base: int = 10) -> Any:
+def _int(value: Any, default: Any = None, base: int = 10) -> Any:
     if isinstance(value, str) and len(value) > _MAX_BITS // 4:
         raise TemplateError(f"`int` reads at most {_MAX_BITS // 4:,} digits")
-    return do_int(value, default, base)
+    return do_int(value, _unread(do_int, value, default, base), base)
+
+
+def _float(value: Any, default: Any = None) -> Any:
+    return do_float(value, _unread(do_float, value, default))
+
+
+def _unread(read: Callable[..., Any], value: Any, default: Any, *how: int) -> Any:
+    """Return what counts if the value is not a number; a text without a default is an error."""
+    if default is None and isinstance(value, str) and read(value, None, *how) is None:
+        hint = "correct it, or give what it counts as, such as `int(0)`"
+        raise TemplateError(f"{echo(value)} is not a number", hint)
+    return 0 if default is None else default
 
 
 def _ceil(value: Any) -> int:

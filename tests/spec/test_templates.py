@@ -142,6 +142,9 @@ def test_what_holds_no_template_is_a_constant(value: Json) -> None:
         ("{{ repo.velocity + 'a' }}", "unsupported operand"),
         ("{{ 1e308 * 10 }}", "not a JSON number"),
         ("{{ 'nan' | float }}", "not a JSON number"),
+        ("{{ '1O' | int }}", "`1O` is not a number"),  # it was 0
+        ("{{ 'x' | float }}", "`x` is not a number"),
+        ("{{ 'fg' | int(base=16) }}", "`fg` is not a number"),
         ("{{ 2 ** 64 }}", "64 bits"),
         ("{{ (-8) ** 0.5 }}", "complex"),
         ("{{ 'inf' | float > 3 and 'nan' | float }}", "not a JSON number"),
@@ -408,3 +411,19 @@ def test_what_becomes_text_in_an_expression_is_as_json_has_it(template: str, tex
 def test_a_number_that_json_does_not_have_is_refused_as_it_is_written(template: str) -> None:
     with pytest.raises(TemplateError, match="too large for JSON"):
         compile_value(template)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ '7' | int }}", 7),
+        ("{{ '7.9' | int }}", 7),
+        ("{{ 'ff' | int(base=16) }}", 255),
+        ("{{ 'x' | int(0) }}", 0),
+        ("{{ 'x' | int(default=3) }}", 3),
+        ("{{ '2.5' | float }}", 2.5),
+        ("{{ 'x' | float(1.5) }}", 1.5),
+    ],
+)
+def test_a_text_is_read_as_the_number_that_it_is_or_as_its_default(text: str, value: Json) -> None:
+    assert render(text) == value
