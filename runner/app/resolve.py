@@ -55,17 +55,20 @@ class PlanResolver:
         asked = {check.question.of for check in self.plan.checks}
         asked |= {measure.question.of for measure in self.plan.coverage}
         names = item_names(known, found) if stage.for_each in asked else []
+        of = known.collections[operation.collection]
+        rows = of.rows if names else ()
+        ids = {of.kind.name_of(row): row["id"] for row in rows if row.get("id") is not None}
         goal, binder = None, Binder(known)
         if operation.until:
             goal = binder.until(operation.until, operation.name).question
         if binder.problems:
             raise InvalidPlan(ranked(binder.problems))
         if self.partial is None:
-            return Resolved(found, names, goal)
+            return Resolved(found, names, goal, ids)
         choice = Choice(self.partial, known)
         left_out = {one.item for one in choice.left_out(found)}
         names = [name for name in names if name not in left_out]
-        return Resolved(choice.of(found), names, goal)
+        return Resolved(choice.of(found), names, goal, ids)
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

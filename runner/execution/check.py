@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TypeVar
 
 from runner.errors import PreflightRefused
@@ -44,6 +45,7 @@ from runner.spec.questions import OF_RUNS, names_of
 
 _CLOCK = "clock"  # in the journal: the database's time when the run began
 _T = TypeVar("_T")
+_NO_IDS: Mapping[str, Json] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -257,9 +259,14 @@ def ask_now(check: Check, database: LiveDatabase) -> Verdict:
 
 
 def proving(
-    plan: ExecutionPlan, stage: Stage, names: Sequence[str], *, begun: bool
+    plan: ExecutionPlan,
+    stage: Stage,
+    names: Sequence[str],
+    ids: Mapping[str, Json] = _NO_IDS,
+    *,
+    begun: bool,
 ) -> ExecutionPlan:
-    """Limit checks and coverage to the items that the stage has resolved.
+    """Limit checks and coverage to the items that the stage has resolved, some of which have `ids`.
 
     Earlier items are kept if rounds were `begun` before, and for checks that do not belong to the
     stage's operation.
@@ -274,14 +281,19 @@ def proving(
     def found_out(check: Check) -> Check:
         its_own = check.operation in stage.operations
         earlier = check.question.items if begun or not its_own else ()
-        return replace(check, question=check.question.of_items((*earlier, *names)))
+        question = check.question.of_items((*earlier, *names), ids, by_id=its_own)
+        return replace(check, question=question)
 
     checks = (
         found_out(one) if stage.finds_out(one.question) and one.operation not in others else one
         for one in plan.checks
     )
+
+    def measured(asked: BoundQuestion) -> BoundQuestion:
+        return asked.of_items((*asked.items, *names), ids)
+
     coverage = (
-        Measure(name, asked.of_items((*asked.items, *names)) if stage.finds_out(asked) else asked)
+        Measure(name, measured(asked) if stage.finds_out(asked) else asked)
         for name, asked in plan.coverage
     )
     return replace(plan, checks=tuple(checks), coverage=tuple(coverage))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from runner.model import (
@@ -138,11 +139,13 @@ class Guard(Protocol):
 
 class Resolved(NamedTuple):
     """A deferred stage with its current items. `items`: their names, one by one even if events are
-    grouped, if a check or a coverage is about them; `goal`: its goal's question about them."""
+    grouped, if a check or a coverage is about them; `ids`: those that they have; `goal`: its goal's
+    question about them."""
 
     stage: Stage
     items: Sequence[str] = ()
     goal: BoundQuestion | None = None
+    ids: Mapping[str, Json] = MappingProxyType({})
 
 
 class Resolver(Protocol):

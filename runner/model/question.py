@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.problem import Payload, Problem
@@ -199,6 +200,9 @@ class Question:
     key: str | None = None
 
 
+_NONE: Mapping[str, Json] = MappingProxyType({})
+
+
 @frozen
 class BoundQuestion:
     """A question that is ready to ask. `items`: the names of the items it is about; `ids` go with
@@ -235,15 +239,21 @@ class BoundQuestion:
         items = tuple(dict.fromkeys((*before.items, *self.items)))
         return replace(self, items=items, parameters=given)
 
-    def of_items(self, names: Sequence[str]) -> BoundQuestion:
-        """Ask it about these items of a plan's own collection; this sets its parameter, too."""
+    def of_items(
+        self, names: Sequence[str], ids: Mapping[str, Json] = _NONE, *, by_id: bool = False
+    ) -> BoundQuestion:
+        """Ask it about these items of a plan's own collection, of which some have `ids`; this sets
+        its parameter, too. `by_id`: its ``:ids`` are those of the collection."""
         names = tuple(dict.fromkeys(names))
         known = dict(zip(self.items, self.ids, strict=True)) if self.ids else {}
-        ids = tuple(known[name] for name in names) if known.keys() >= set(names) else ()
+        known |= ids
+        theirs = tuple(known[name] for name in names) if known.keys() >= set(names) else ()
         given = dict(self.parameters)
         if self.of in given:
             given[self.of] = list(names)
-        return replace(self, items=names, ids=ids, parameters=given)
+        if by_id and "ids" in given:
+            given["ids"] = [known[name] for name in names if name in known]
+        return replace(self, items=names, ids=theirs, parameters=given)
 
 
 @frozen

@@ -627,6 +627,10 @@ operations:
       query: select count(*) as n from repositories where pending > 0 and {goes_by}
       expect: {{column: n, at_most: 0}}
       max_rounds: 1
+    checks:
+      - name: each
+        query: select id as item, pending from repositories where {goes_by}
+        expect: {{column: pending, at_most: 0}}
 """
     body = """\
 collections:
@@ -643,7 +647,9 @@ delay: 0s
             file.write_text(catalog.replace("max_rounds: 1", "max_rounds: 9"), encoding="utf-8")
         again = backfill("resume", "latest", *raised, "--format", "json")
     assert (again.status, pending(database)) == (0, 0), again.err
-    assert json.loads(again.out)["totals"]["completed"] == 1 + there + 3 + 3
+    summary = json.loads(again.out)
+    assert summary["totals"]["completed"] == 1 + there + 3 + 3
+    assert summary["checks"][0]["seen"] == f"pending 0 in {there + 3} rows"
 
 
 @pytest.mark.parametrize("group", ["false", "2"])

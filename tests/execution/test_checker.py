@@ -493,6 +493,24 @@ def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
         assert same.question.ids == (2,), "what is known of an item stays known"
 
 
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("of", ["users", None])
+def test_a_check_by_id_is_asked_for_the_ids_that_its_stage_finds_out(
+    begun: bool, of: str | None
+) -> None:
+    """A check of no operation may go by the ids of repositories."""
+    given = {"users": ["a", "b"], "ids": [1, 2]}
+    asked = BoundQuestion(Query("q"), given, "users", "item", ("a", "b"), (1, 2))
+    of_stage = replace(stage(1, "sync", deferred=True), for_each="users")
+    operation = of and "sync"
+    plan = Made([check(operation=operation, question=asked)], stages=(of_stage,)).checker.plan
+    (found,) = proving(plan, of_stage, ["b", "c"], {"b": 2, "c": 3}, begun=begun).checks
+    every = begun or not of
+    assert found.question.ids == ((1, 2, 3) if every else (2, 3))
+    by_id = [1, 2, 3] if begun else [2, 3]
+    assert found.question.parameters["ids"] == (by_id if of else [1, 2])
+
+
 @pytest.mark.parametrize(
     ("moment", "of", "kind", "how", "proved"),
     [
