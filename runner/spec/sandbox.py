@@ -668,8 +668,10 @@ def _float(value: Any, default: Any = None) -> Any:
 
 
 def _unread(read: Callable[..., Any], value: Any, default: Any, *how: int) -> Any:
-    """Return what counts if the value is not a number; a text without a default is an error."""
-    if default is None and isinstance(value, str) and read(value, None, *how) is None:
+    """Return what counts if the value is not a number; a text or null without a default is an
+    error."""
+    text = value is None or isinstance(value, str)
+    if default is None and text and read(value, None, *how) is None:
         hint = "correct it, or give what it counts as, such as `int(0)`"
         raise TemplateError(f"{echo(value)} is not a number", hint)
     return 0 if default is None else default

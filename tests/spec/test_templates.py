@@ -144,6 +144,8 @@ def test_what_holds_no_template_is_a_constant(value: Json) -> None:
         ("{{ 'nan' | float }}", "not a JSON number"),
         ("{{ '1O' | int }}", "`1O` is not a number"),  # it was 0
         ("{{ 'x' | float }}", "`x` is not a number"),
+        ("{{ none | int }}", "`null` is not a number"),
+        ("{{ none | float }}", "`null` is not a number"),
         ("{{ 'fg' | int(base=16) }}", "`fg` is not a number"),
         ("{{ 2 ** 64 }}", "64 bits"),
         ("{{ (-8) ** 0.5 }}", "complex"),
@@ -420,6 +422,7 @@ def test_a_number_that_json_does_not_have_is_refused_as_it_is_written(template: 
         ("{{ '7.9' | int }}", 7),
         ("{{ 'ff' | int(base=16) }}", 255),
         ("{{ 'x' | int(0) }}", 0),
+        ("{{ none | int(0) }}", 0),
         ("{{ 'x' | int(default=3) }}", 3),
         ("{{ '2.5' | float }}", 2.5),
         ("{{ 'x' | float(1.5) }}", 1.5),
