@@ -10,7 +10,7 @@ from runner.spec.collections import check_items, check_rows
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.kinds import REPOSITORY, RepositoryKind
 from runner.spec.own import NO_WORKSPACES, OwnCollections, parts_of
-from runner.spec.plan_document import PlanDocument
+from runner.spec.plan_document import PlanDocument, in_order, keys_of
 from runner.spec.questions import Asking
 from runner.spec.reading import Reading
 from runner.spec.rows import Concatenated, DocumentRows, Part, SelectedRows, Uses
@@ -61,6 +61,7 @@ def _repositories(
     inline: tuple[list[Data], list[Path]] = ([], [])
     written = checked.value.get("repos", [])
     before, whole = len(reading.problems), "repos" not in checked.pruned
+    keys = keys_of("repositoryRow")
     for index, entry in enumerate(written):
         if isinstance(entry, dict) and ("file" in entry or "repo" not in entry):
             parts.append(DocumentRows(checked.document, *inline, kind, checked=True))
@@ -73,7 +74,7 @@ def _repositories(
                 rows = _selected(reading, checked, path, entry, own, variables)
             parts += [] if rows is None else [rows]
         elif entry is not None:
-            row = kind.named(entry) if isinstance(entry, str) else dict(entry)
+            row = kind.named(entry) if isinstance(entry, str) else in_order(entry, keys)
             inline[0].append(kind.complete(row))
             inline[1].append(("repos", index))
     parts.append(DocumentRows(checked.document, *inline, kind, checked=True))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Document, Path
-from runner.spec.schema import check, typed
+from runner.spec.schema import check, published, typed
 
 
 @frozen
@@ -47,8 +48,23 @@ def check_plan(document: Document) -> PlanDocument:
     document = typed(document, "plan.v1")
     problems, wrong = check(document, "plan.v1")
     value = {} if () in wrong else _without(document.value, map(_whole, wrong))
+    if "metadata" in value:
+        value = {**value, "metadata": in_order(value["metadata"], keys_of("metadata"))}
     pruned = frozenset(str(path[0]) for path in wrong if path)
     return PlanDocument(document, value, tuple(problems), pruned)
+
+
+@cache
+def keys_of(name: str) -> tuple[str, ...]:
+    """Return the keys of a plan's mapping that the schema names, in its order."""
+    schema = published("plan.v1")
+    return tuple({**schema["properties"], **schema["definitions"]}[name]["properties"])
+
+
+def in_order(value: Data, keys: Iterable[str]) -> Data:
+    """Put `keys` first, as `backfill format` does: templates may read the mapping whole, and the
+    digest of a plan must not depend on how it is formatted."""
+    return {**{key: value[key] for key in keys if key in value}, **value}
 
 
 def _whole(path: Path) -> Path:

@@ -477,6 +477,25 @@ def test_our_own_files_say_the_same_and_send_the_same(name: str, tmp_path: Path)
     assert _sent(path) == old
 
 
+@pytest.mark.parametrize("metadata", ["{reason: r, by: x, name: p}", "{name: p, by: x, owner: o}"])
+@pytest.mark.parametrize("row", ["{velocity: 3, x: 1, repo: a/b}", "{repo: a/b, only: [whole]}"])
+def test_a_plan_whose_templates_read_a_mapping_whole_sends_the_same(
+    tmp_path: Path, metadata: str, row: str
+) -> None:
+    whole = '{event: e, for_each: repo, payload: {plan: "{{ plan }}", repo: "{{ repo }}"}}'
+    catalog = f"apiVersion: backfill/v1\nkind: OperationCatalog\noperations: {{whole: {whole}}}\n"
+    (tmp_path / "catalog.yaml").write_text(catalog)
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        f"apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {metadata}\n"
+        f"catalog: catalog.yaml\nrepos: [{row}]\noperations: [whole]\n"
+    )
+    before, old = path.read_bytes(), _sent(path)
+    path.write_bytes(formatted(before, "plan.yaml") or b"")
+    assert path.read_bytes() != before
+    assert _sent(path) == old
+
+
 def _sent(path: Path) -> object:
     """Return the digest of the plan at `path`, or the problems of a catalog; None if it depends on
     a database or the file is no plan."""
