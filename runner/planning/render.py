@@ -11,7 +11,6 @@ from functools import partial
 import orjson
 
 from runner.model import (
-    Advice,
     Amount,
     BackfillPlan,
     Condition,
@@ -147,20 +146,21 @@ class _Rendering:
         except ValueError as error:
             self.groups.add(item, partial(_undecided, when, error, item))
             return
-        for advice in self.advice:
-            self._advise(advice, item, context)
+        if repeat is not None:
+            self._repeated(item, named, context, repeat)
+            return
+        self._advise(item, context)
         if self.operation.group > 1:
             self._gather(item, row, context)
-        elif repeat is None:
-            self.event(item, named, context)
         else:
-            self._repeated(item, named, context, repeat)
+            self.event(item, named, context)
 
-    def _advise(self, advice: Advice, item: str, context: Data) -> None:
-        try:
-            self.advised[advice.name] += advice.condition(context)
-        except ValueError as error:
-            self.groups.add(item, partial(_undecided, advice.condition, error, item))
+    def _advise(self, item: str, context: Data) -> None:
+        for advice in self.advice:
+            try:
+                self.advised[advice.name] += advice.condition(context)
+            except ValueError as error:
+                self.groups.add(item, partial(_undecided, advice.condition, error, item))
 
     def _warnings(self) -> Iterator[Problem]:
         for name, _, message, hint, place in self.advice:
@@ -209,6 +209,8 @@ class _Rendering:
             return
         if not count:
             self.skip(item, "`repeat` gives 0")
+            return
+        self._advise(item, context)
         self.repeated += count
         if self.repeated > _MOST_REPEATED:
             many = ValueError(f"the operation has more than {_MOST_REPEATED:,} events")

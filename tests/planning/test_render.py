@@ -225,8 +225,21 @@ def test_a_payload_may_have_the_pace_of_its_operation(tmp_path: Path) -> None:
     assert events(plan)[0] == ("1", 1500)
 
 
-def test_a_warning_counts_the_items_it_is_about(tmp_path: Path) -> None:
-    warned = made(tmp_path, "warn: {odd: {if: row.id > 1, message: m}}, payload: {}").warnings
-    assert [one.message for one in warned if one.rule == "odd"] == ["`greet`: m (3 items)"]
-    not_one = made(tmp_path, "warn: {odd: {if: row.id > 9, message: m}}, payload: {}").warnings
+@pytest.mark.parametrize(
+    ("more", "items"),
+    [
+        ("", "3 items"),
+        ("group: 2, ", "3 items"),
+        ("repeat: 2, ", "3 items"),
+        ("repeat: row.id - 2 if row.id > 2 else 0, ", "2 items"),
+        ("when: row.id > 3, ", "1 item"),
+    ],
+)
+def test_a_warning_counts_the_items_that_get_an_event_it_is_about(
+    tmp_path: Path, more: str, items: str
+) -> None:
+    odd = "warn: {odd: {if: row.id > 1, message: m}}, payload: {}"
+    warned = made(tmp_path, more + odd).warnings
+    assert [one.message for one in warned if one.rule == "odd"] == [f"`greet`: m ({items})"]
+    not_one = made(tmp_path, more + odd.replace("> 1", "> 9")).warnings
     assert not [one for one in not_one if one.rule == "odd"]
