@@ -54,12 +54,15 @@ class PlanResolver:
         found = stage_as_of_now(known, stage)
         asked = {check.question.of for check in self.plan.checks}
         asked |= {measure.question.of for measure in self.plan.coverage}
-        names = item_names(known, found) if stage.for_each in asked else []
+        about = stage.for_each in asked or stage.goal_finds_out
+        names = item_names(known, found) if about else []
         of = known.collections[operation.collection]
         rows = of.rows if names else ()
         ids = {of.kind.name_of(row): row["id"] for row in rows if row.get("id") is not None}
-        goal, binder = None, Binder(known)
-        if operation.until:
+        sent = frozenset(names)
+        binder = Binder(known, lambda kind, name: kind != stage.for_each or name in sent)
+        goal = None
+        if operation.until and stage.goal_finds_out:
             goal = binder.until(operation.until, operation.name).question
         if binder.problems:
             raise InvalidPlan(ranked(binder.problems))

@@ -198,8 +198,10 @@ class Binder:
     _items: dict[tuple[str | None, ItemKind | None], ItemsOf] = field(default_factory=dict)
 
     def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
-        """Record what an operation skips. A deferred one may still run for what it skips today."""
-        later = operation.deferred or operation.until
+        """Record what an operation skips. A deferred one may still run for what it skips today, if
+        it looks its items up, or queries them, when its stage starts."""
+        changing = operation.lookups or operation.for_each not in _BUILT_IN
+        later = changing and (operation.deferred or operation.until)
         self._skipped[operation.name] = () if later else skipped
 
     def checks(self, specs: Sequence[CheckSpec]) -> tuple[Check, ...]:

@@ -652,6 +652,49 @@ delay: 0s
     assert summary["checks"][0]["seen"] == f"pending 0 in {there + 3} rows"
 
 
+@pytest.mark.parametrize(
+    ("for_each", "parameter", "item", "items"),
+    [
+        ("repo", "repos", "repo", "repos: [{repo: o/a, id: 1}, {repo: o/b, id: 2, deep: false}]"),
+        (
+            "left",
+            "left",
+            "row",
+            "collections: {left: [{name: o/a, id: 1}, {name: o/b, deep: false}]}",
+        ),
+    ],
+)
+def test_a_goal_is_not_about_items_that_the_operation_skips(
+    backfill: Backfill,
+    tmp_path: Path,
+    database: Path,
+    for_each: str,
+    parameter: str,
+    item: str,
+    items: str,
+) -> None:
+    """Their backlog stays as it is: the drain would never end."""
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  drain:
+    event: app/drain
+    for_each: {for_each}
+    when: {item}.deep | default(true)
+    payload: {{id: "{{{{ {item}.id }}}}"}}
+    until:
+      query: select sum(pending) as n from repositories where name in :{parameter}
+      expect: {{column: n, at_most: 0}}
+"""
+    plan = write_plan(tmp_path, f"{items}\noperations: [drain]\ndelay: 0s\n", catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == 0, result.err
+    assert json.loads(result.out)["totals"]["completed"] == 4
+    assert pending(database) == 20
+
+
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_coverage_is_of_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str
