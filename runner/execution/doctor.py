@@ -311,7 +311,9 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
             nothing = _blank(table)
             if question.items or question.of is None:  # a figure about no items means nothing
                 blank.append(nothing)
-            found += _secured(name, security, nothing)
+            values = [value for row in table.rows for value in row]
+            truths = all(isinstance(value, bool) for value in values)
+            found += _secured(name, security, nothing or truths)
     if len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
         found.append(Finding("database", "fail", "only zeros everywhere", _BLIND))
     return found

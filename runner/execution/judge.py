@@ -54,8 +54,8 @@ Groups = Mapping[str, Sequence[Json]]  # the figures of each item, or of each ro
 @frozen
 class Verdict:
     """The result of a check. `seen`: the figures in words; `message`: why it does not hold; `note`:
-    a remark if it does. `blank`: all figures are zero, which is also what a role without access
-    would see."""
+    a remark if it does. `blank`: all figures are zero or truths (as of `not exists`), which is also
+    what a role without access would see."""
 
     seen: str
     message: str | None = None
@@ -153,7 +153,7 @@ def judge(
     if unmoved:
         message = f"completed but nothing changed: {seen}, as before{_of(unmoved)}{_UNCHANGED}"
         return Verdict(seen, message)
-    blank = all(_is_number(value) and value == 0 for value in rows.all)
+    blank = all(isinstance(value, bool) or value == 0 for value in rows.all)
     return Verdict(seen, note=_noted(check, notes, since), blank=blank)
 
 

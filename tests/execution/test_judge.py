@@ -230,6 +230,12 @@ def test_five_items_are_named_and_the_others_counted(values: tuple[int, ...], wo
     assert verdict.message == f"`pct` is 0, below 1 {words}"
 
 
+def test_a_truth_may_be_of_rows_that_a_blind_role_does_not_see() -> None:
+    """Such as `not exists (select ...) as done`."""
+    assert judge(check(column="pct", equals=True), table(True), None, STARTED).blank
+    assert not judge(check(column="pct", equals=1), table(1), None, STARTED).blank
+
+
 @pytest.mark.parametrize(("answer", "blank"), [(table(), True), (table(0), False)])
 def test_no_rows_are_what_a_blind_role_would_see_as_well(answer: Table, blank: bool) -> None:
     assert judge(check(rows_at_least=0), answer, None, STARTED).blank is blank
