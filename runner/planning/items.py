@@ -20,7 +20,7 @@ from runner.model import (
     Rows,
     frozen,
 )
-from runner.planning.rows import Listed, attributes_of, is_key, key_of, ordered, unjoined
+from runner.planning.rows import Listed, attributes_of, is_key, key_of, ordered, part_of, unjoined
 from runner.spec.collections import with_others
 from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rows import SharedRow, leaves_out, skipped_by, without_nulls
@@ -35,7 +35,7 @@ class Source:
 
     items: Collection
     order: Sequence[int]
-    attributes: frozenset[str] | None = None  # computed on first use
+    attributes: dict[str, frozenset[str]] = field(default_factory=dict)  # computed on first use
 
     def __len__(self) -> int:
         return len(self.order)
@@ -49,16 +49,19 @@ class Source:
             yield kind.name_of(row), row, context
 
     def knows(self, root: str, name: str) -> bool:
-        """Whether some item has this attribute, or could have it."""
+        """Whether some item has this attribute, or could have it; `root` may be ``row.PART``, for
+        a part of a product."""
         shown: Data = {}
         for row in self.items.rows:
             self.items.kind.show(row, shown)
             break
-        if root not in shown:
+        word, _, part = root.partition(".")
+        if word not in shown:
             return False
-        if self.attributes is None:
-            self.attributes = attributes_of(self.items.rows)
-        return name in self.attributes
+        if part not in self.attributes:
+            rows = part_of(self.items.rows, part) if part else self.items.rows
+            self.attributes[part] = frozenset() if rows is None else attributes_of(rows)
+        return name in self.attributes[part]
 
     def skips(self, row: Data, operation: str) -> str | None:
         """Say why the item skips the operation, or return None."""

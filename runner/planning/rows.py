@@ -12,6 +12,7 @@ from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows,
 from runner.model.value import as_shown
 from runner.spec.data_files import CsvRows
 from runner.spec.globs import fits
+from runner.spec.own import Product
 from runner.spec.rows import Concatenated, FoundRow, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
@@ -212,6 +213,13 @@ def _comparable(attribute: str, value: Json) -> Json:
     if value is None or isinstance(value, int | float | str):
         return value
     return str(value)
+
+
+def part_of(rows: Rows, name: str) -> Rows | None:
+    """Return the rows of this part of a product; None if there is none."""
+    while isinstance(rows, Kept | Joined):
+        rows = rows.rows
+    return rows.parts[name].rows if isinstance(rows, Product) and name in rows.parts else None
 
 
 def attributes_of(rows: Rows) -> frozenset[str]:

@@ -30,8 +30,8 @@ class TemplateError(ValueError):
 
 
 class Missing(TemplateError):
-    """A missing value: `root` and `name` say which, as in `row` and `team`. Without a name, the
-    template itself gives none, as an `if` without `else` does."""
+    """A missing value: `root` and `name` say which, as in `row` and `team`, or `row.user` and
+    `team`. Without a name, the template itself gives none, as an `if` without `else` does."""
 
     def __init__(
         self, message: str, hint: str | None = None, root: str = "", name: str | None = None

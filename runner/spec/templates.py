@@ -190,9 +190,9 @@ def _missing(context: Context, names: list[str]) -> TemplateError:
                 return undefined(name, context)
             message = f"`{'.'.join(names[:depth])}` has no `{name}`"
             hint = did_you_mean(name, known)
-            return (
-                Missing(message, hint, *names) if len(names) == 2 else TemplateError(message, hint)
-            )
+            if depth == len(names) - 1:
+                return Missing(message, hint, ".".join(names[:depth]), name)
+            return TemplateError(message, hint)
         value = value[name]
     return TemplateError(f"`{'.'.join(names)}` is not defined")
 

@@ -212,6 +212,38 @@ repos: [a/b]"""
     }
 
 
+@pytest.mark.parametrize(
+    ("users", "payloads"),
+    [
+        ("[{id: 1, tier: x}, {id: 2}]", [{"id": 1, "tier": "x"}, {"id": 2}]),
+        (
+            "[{id: 1, tier: x}, {id: 2, tier: null}]",
+            [{"id": 1, "tier": "x"}, {"id": 2, "tier": None}],
+        ),
+        ("[{id: 1, tier: x}, y]", [{"id": 1, "tier": "x"}, {}]),
+        ("{file: users.csv}", [{"id": 1, "tier": "x"}, {"id": 2}]),
+        ("[{id: 1}, {id: 2}]", "`row.user` has no `tier`"),
+        ("[{id: 1, tier: x, z: 3}, {id: 2}]\nfilter: {users: '2'}", [{"id": 2}]),
+    ],
+)
+def test_what_only_other_items_of_a_products_part_have_is_missing_and_no_error(
+    tmp_path: Path, users: str, payloads: list[Json] | str
+) -> None:
+    (tmp_path / "users.csv").write_text("id,tier\n1,x\n2,\n")
+    keys = '{id: "{{ row.user.id }}", tier: "{{ row.user.tier }}"}'
+    body = f"""\
+operations: [{{use: greet, for_each: cells, without: [row], with: {keys}}}]
+collections: {{cells: {{matrix: {{user: users, day: days}}}}, days: [d], users: {users}"""
+    first, more, rest = body.partition("\nfilter")
+    plan = plan_of(tmp_path, f"{first}}}{more}{rest}\n")
+    if isinstance(payloads, str):
+        with pytest.raises(InvalidPlan) as caught:
+            built(plan)
+        assert payloads in caught.value.problems[0].message
+        return
+    assert [one.event.data for one in built(plan).planned()] == payloads
+
+
 def test_a_product_follows_what_its_parts_are_asked_and_filtered(tmp_path: Path) -> None:
     body = """\
 collections:
