@@ -84,7 +84,7 @@ class Bounded:
                 message = f"This name is not served here: see {door.option}."
                 return PlainTextResponse(message, 421)
             origin = headers.get("origin")
-            if origin is not None and method not in _SAFE and not _is_from(origin, door.hosts):
+            if origin is not None and method not in _SAFE and not _is_from(origin, headers, door):
                 return PlainTextResponse("A page of another site asks for this.", 403)
         if int(headers.get("content-length", "0")) > door.max_body:
             return _too_large(door.max_body)
@@ -134,25 +134,35 @@ def _busy() -> PlainTextResponse:
     return PlainTextResponse("Too much is being received.", 503, headers)
 
 
-def _is_ours(host: str, hosts: frozenset[str]) -> bool:
+def _name(host: str) -> str:
     name = host.lower()
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    if name in hosts:
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
 
 
-def _is_from(origin: str, hosts: frozenset[str]) -> bool:
-    """Whether the page's origin is one of our names: served by this process, or by another on this
-    machine."""
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return _is_ours(urlsplit(origin).netloc, hosts)
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def _is_ours(host: str, hosts: frozenset[str]) -> bool:
+    name = _name(host)
+    return name in hosts or _address(name) is not None
+
+
+def _is_from(origin: str, headers: Headers, door: Door) -> bool:
+    """Whether the page is of this process, or of another on this machine: it has one of our names,
+    a loopback address, or the address that this request went to. Anybody's page may have another
+    address."""
+    try:
+        name = _name(urlsplit(origin).netloc)
     except ValueError:
         return False
+    address = _address(name)
+    if address is None:
+        return name in (door.hosts or ())
+    return address.is_loopback or name == _name(headers.get("host", ""))
 
 
 def configured(app: ASGIApp, door: Door, *, patience: int = 1, **more: Any) -> uvicorn.Config:

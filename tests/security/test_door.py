@@ -226,7 +226,11 @@ STRANGE: list[dict[str, str]] = [
     {"origin": "null"},
     {"host": "127.0.0.1.evil.example:8322"},
     {"origin": "http://[evil"},
+    {"origin": "http://203.0.113.5"},  # an address, too, is a site of its own
+    {"origin": "http://[2001:db8::1]:8322"},
 ]
+OWN_PAGES = [("http://localhost:3000", "worker:8322"), ("http://127.0.0.1:1", "localhost:8322")]
+OWN_PAGES += [("http://worker", "127.0.0.1"), ("http://192.0.2.7:8322", "192.0.2.7:8322")]
 
 
 @pytest.mark.parametrize(("headers", "method"), crossed(STRANGE, METHODS))
@@ -241,6 +245,15 @@ def test_at_a_dev_server_no_page_of_another_site_starts_anything(
     assert not site.touched
     assert site.ask("POST", REFUSED["unsigned"], "worker:8322").status_code in (200, 206)
     assert site.touched
+
+
+@pytest.mark.parametrize(("origin", "host"), OWN_PAGES)
+def test_a_page_of_this_machine_may_post(
+    new_site: Callable[..., Site], origin: str, host: str
+) -> None:
+    site = new_site(INNGEST_DEV="1", door=NAMED)
+    answer = site.ask("POST", REFUSED["unsigned"], host, origin=origin)
+    assert answer.status_code in (200, 206)
 
 
 def test_where_there_is_a_key_a_dev_server_is_no_reason_to_register_for_anybody(
