@@ -90,6 +90,16 @@ def digest_of(path: str | Path, *, limit: int = MAX_DATA) -> str:
     return digest.hexdigest()
 
 
+def ends_with(path: Path, end: bytes) -> bool:
+    """Whether this is a regular file with that end."""
+    if not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(-len(end), os.SEEK_END)
+        return file.read() == end
+    return False
+
+
 def within(path: str | Path, plan: str | Path | None = None) -> Path:
     """Resolve all links, and check that the file is in the repository of `plan` (by default, of the
     path itself): the nearest folder above with a `.git`, else the folder that it is in.

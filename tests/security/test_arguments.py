@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,6 +144,27 @@ def test_a_state_of_a_checkout_runs_nothing(warm: str, tmp_path: Path, name: str
         done = run(warm, folder, *command)
         assert (done.status, "is not as backfill creates it" in done.err) == (6, True), done
     assert run(warm, folder, "plan", PLAN_FILE).status == 0
+
+
+def test_a_state_of_a_checkout_deletes_no_file(warm: str, tmp_path: Path) -> None:
+    """SQLite deletes the file that the journal beside a database names as the one above it."""
+    folder, victim = repository(tmp_path).parent, tmp_path / "precious"
+    assert run(warm, folder, "run", PLAN_FILE, "--yes").status == 1  # nothing listens
+    victim.write_text("precious")
+    state = folder / ".backfill" / "state.db"
+    with closing(sqlite3.connect(state)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        [size] = connection.execute("PRAGMA page_size").fetchone()
+        [pages] = connection.execute("PRAGMA page_count").fetchone()
+    magic, name = bytes.fromhex("d9d505f920a163d7"), bytes(victim)
+    head = magic + struct.pack(">5I", 0, 1, pages, 512, size)
+    tail = struct.pack(">I", (1 << 30) // size + 1) + name
+    tail += struct.pack(">2I", len(name), sum(name)) + magic
+    Path(f"{state}-journal").write_bytes(head.ljust(512, b"\0") + tail)
+    for command in (["runs"], ["run", PLAN_FILE, "--yes"]):
+        done = run(warm, folder, *command)
+        assert (done.status, "with a journal that is not backfill's" in done.err) == (6, True), done
+    assert victim.read_text() == "precious"
 
 
 def test_so_is_a_command_where_the_working_directory_is_gone(tmp_path: Path) -> None:

@@ -23,13 +23,15 @@ from runner.adapters.files import CannotWrite, make_folder, write_file
 from runner.adapters.journal.outage import Kept, Outage
 from runner.errors import NoState, TargetError, UsageError
 from runner.model import Patience
-from runner.spec.files import odd_kind
+from runner.spec.files import ends_with, odd_kind
 from runner.spec.secrets import redact
 
 T = TypeVar("T")
 # A power cut may undo the last commits of SQLite; what is then sent again has the same event ids,
 # which the server deduplicates.
 _SYNCHRONOUS = "synchronous=NORMAL"
+# How a rollback journal of SQLite ends that names another one: https://sqlite.org/fileformat.html
+_NAMES_A_FILE = bytes.fromhex("d9d505f920a163d7")
 _IDLE = 2  # connections kept open; each serves one statement or stream of rows at a time
 
 
@@ -370,6 +372,7 @@ class _Sqlite:
         if kind := odd_kind(self._file):
             message = f"--state: {self.where} is not a file but {kind}"
             raise UsageError(message, hint="name a file; it is created if it does not exist")
+        self._refuse_foreign_journal()
         if self._only_reads:
             return self._open_to_read()
         self._make_folder()
@@ -409,6 +412,14 @@ class _Sqlite:
             connection.close()
             raise
         return connection
+
+    def _refuse_foreign_journal(self) -> None:
+        """Refuse a rollback journal that names another file, which SQLite would delete. We change
+        one database at a time, so ours names none: this one came with the state."""
+        journal = Path(f"{self._file.resolve()}-journal")
+        if ends_with(journal, _NAMES_A_FILE):
+            message = f"the state in {self.where} comes with a journal that is not backfill's"
+            raise TargetError(message, hint=f"remove {journal}, or name another state with --state")
 
     def _make_folder(self) -> None:
         folder = self._file.parent
