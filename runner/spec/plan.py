@@ -15,6 +15,7 @@ from runner.model import (
     Operation,
     OrderKey,
     Problem,
+    Question,
 )
 from runner.spec.catalog import Catalog
 from runner.spec.document import did_you_mean, echo
@@ -114,16 +115,19 @@ def build_plan(
 
 
 def _check_subjects(checked: PlanDocument, plan: BackfillPlan) -> Iterator[Problem]:
-    """Check that the plan has the items that a check or a goal is about: of none, a backlog is
-    always 0."""
+    """Check that the plan has the items that a check, a goal or its own coverage is about: of none,
+    a backlog is always 0. A catalog's coverage is for other plans, too."""
     written = {*checked.value, *checked.pruned}
     if "repos" in written or len(plan.repositories):
         return
     absent = {"repos": "repositories", "ids": "repositories"}
     absent |= {} if {"workspace", "workspaces"} & written else {"workspaces": "workspaces"}
     runs_for = {one.name: one.for_each for one in plan.operations}
-    goals = ((one.until.question, one.name) for one in plan.operations if one.until)
-    for question, operation in (*goals, *((one.question, one.operation) for one in plan.checks)):
+    asked: list[tuple[Question, str | None]] = []
+    asked += [(one.until.question, one.name) for one in plan.operations if one.until]
+    asked += [(one.question, one.operation) for one in plan.checks]
+    asked += [(one.question, None) for one in plan.coverage if one.question.place.path == plan.path]
+    for question, operation in asked:
         own = runs_for.get(operation or "") in checked.value.get("collections", {})
         for name in names_of(question.query):
             if name in absent and not (own and name == "ids"):

@@ -383,13 +383,19 @@ checks:
 """
     if for_each != "workspace":
         body = body.removeprefix("workspaces: [w]\n")
-    path = str(write_plan(tmp_path, body, catalog=catalog))
+    covered = f"coverage: {{all: {{query: select item where x in :{check}}}}}\n"
+    path = str(write_plan(tmp_path, body, catalog=catalog + covered))
     if not wrong:
         read_plan(path)
         return
     with pytest.raises(InvalidPlan) as refused:
         read_plan(path)
-    assert len(refused.value.problems) == len(wrong)
+    found = len(refused.value.problems)
+    assert found == len(wrong), "a catalog's coverage is for other plans, too"
+    path = str(write_plan(tmp_path, body + covered, catalog=catalog))
+    with pytest.raises(InvalidPlan) as refused:
+        read_plan(path)
+    assert len(refused.value.problems) == found + (check != "days")
     for name in wrong:
         message = f"the query goes by :{name}, and the plan has no "
         assert any(one.message.startswith(message) for one in refused.value.problems)
