@@ -52,7 +52,9 @@ def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: 
     for sync in syncs:
         health = sync.health(now)
         shown = styled(health, _COLORS[health]) if color else health
-        where = f"{sync.repository} {sync.branch} {sync.path} → {sync.target}"
+        where = f"{sync.repository} {sync.branch} {sync.path}"
+        if sync.target:  # unknown until its files could be read once
+            where += f" → {sync.target}"
         out.write(f"sync {visible(where)}: {shown}\n")
         applied = f"{sync.applied[:12]} is applied" if sync.applied else "nothing is applied yet"
         if sync.seen and sync.seen != sync.applied:
