@@ -68,9 +68,13 @@ def in_order(value: Data, keys: Iterable[str]) -> Data:
 
 
 def _whole(path: Path) -> Path:
-    """Widen the path to a whole question, guard or approval, which cannot be used in part."""
+    """Widen the path to a whole question, guard, delay, age or approval, which cannot be used in
+    part."""
     if path[0] == "approval":
         return path[:1]
+    for word in ("delay", "age"):
+        if word in path[:3] and path[0] in (word, "operations", "filter"):
+            return path[: path.index(word) + 1]
     if path[0] in ("checks", "lookups", "coverage", "workspaces", "guards"):
         return path[:2]
     if path[0] == "operations" and path[2:3] == ("until",):

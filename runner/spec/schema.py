@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
@@ -82,7 +82,7 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
     wrong: list[Path] = []
     for error in findings(schema, document.value):
         meant = _meant(error)
-        wrong += [path for path in _wrong(meant) if path]
+        wrong += [path for path in _all_wrong(error) if path]
         if len(problems) < MAX_EXPLAINED:
             problems += _explain(document, meant)
         elif len(problems) == MAX_EXPLAINED:
@@ -321,11 +321,24 @@ def _explain(document: Document, error: SchemaFinding) -> Iterator[Problem]:
 
 def _meant(error: SchemaFinding) -> SchemaFinding:
     """Pick the branch that was meant: the one whose own type fits."""
-    here = len(error.absolute_path)
-    fitting = [m for m in error.context if m.validator != "type" or len(m.absolute_path) > here]
-    if error.validator != "anyOf" or not fitting:
+    fitting = _fitting(error)
+    if not fitting:
         return error
     return _meant(max(fitting, key=lambda member: len(member.absolute_path)))
+
+
+def _fitting(error: SchemaFinding) -> Sequence[SchemaFinding]:
+    """Return what is wrong by the branches of `anyOf` whose own type fits."""
+    if error.validator != "anyOf":
+        return ()
+    here = len(error.absolute_path)
+    return [m for m in error.context if m.validator != "type" or len(m.absolute_path) > here]
+
+
+def _all_wrong(error: SchemaFinding) -> list[Path]:
+    """Return the places that no later check may rely on; several members of a list may be wrong."""
+    fitting = _fitting(error)
+    return [path for one in fitting for path in _all_wrong(one)] if fitting else _wrong(error)
 
 
 def _place(error: SchemaFinding) -> tuple[str | int, ...]:
@@ -334,7 +347,6 @@ def _place(error: SchemaFinding) -> tuple[str | int, ...]:
 
 
 def _wrong(error: SchemaFinding) -> list[Path]:
-    """Return the places that no later check may rely on."""
     if _about_unknown_keys(error):
         return [(*error.absolute_path, key) for key, _ in _unknown_keys(error)]
     return [_place(error)]

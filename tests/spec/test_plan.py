@@ -227,3 +227,26 @@ def test_thousands_of_faults_are_told_in_part_and_soon(tmp_path: Path) -> None:
     found = problems(tmp_path, f"repos:\n{rows}operations: [a]\n")
     assert len(found) == 101
     assert sum("there are more" in p.message for p in found) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ("operations: [a]\ndelay: {between: [1s, 2s, 3s]}", (6, 18)),
+        ("operations: [a]\ndelay: {between: [1s, 5]}", (6, 23)),
+        ("operations: [{use: a, delay: {between: [1s, x]}}]", (5, 45)),
+        ("operations: [a]\nfilter: {age: {of: a-b, newer_than: 1d}}", (6, 20)),
+        ("operations: [a]\nfilter: {repo: x/*, age: {of: at, newer_than: 1}}", (6, 47)),
+        ("operations: [a]\norder_by: [1, 2]", (6, 12)),
+        ("operations: [a]\norder_by: [[], {}, priority]", (6, 12)),
+        ("operations: [a]\nfilter: {repo: [1, 2, x/*]}", (6, 17)),
+        ("operations: [a]\nworkspaces: [[], {}, {query: 1}]", (6, 14)),
+    ],
+)
+def test_a_value_that_is_wrong_in_part_is_a_problem_at_its_place_and_no_crash(
+    tmp_path: Path, body: str, place: tuple[int, int]
+) -> None:
+    """Later checks rely on none of it, however many of its members are wrong."""
+    found = problems(tmp_path, f"{body}\nrepos: [x/y]\n")
+    assert (found[0].line, found[0].column) == place
+    assert all(one.severity == "error" for one in found)
