@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
 from runner.model import FAILURES, EventRecord, RunView
+from runner.output.text import xml_safe
 from runner.spec.secrets import redact
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -73,7 +74,7 @@ def _case(event: EventRecord, took: float, *, made_good: bool) -> str:
     if made_good:
         inner = f"<skipped message={attribute(f'{event.outcome}; a later attempt did the work')}/>"
     elif event.outcome in FAILURES:
-        links = escape(" ".join(_clean(job.url or job.id) for job in event.jobs))
+        links = xml_safe(escape(" ".join(_clean(job.url or job.id) for job in event.jobs)))
         kind = attribute(event.outcome)
         inner = f"<failure type={kind} message={message}>{links}</failure>"
     else:
@@ -82,7 +83,7 @@ def _case(event: EventRecord, took: float, *, made_good: bool) -> str:
 
 
 def attribute(text: str) -> str:
-    return quoteattr(_clean(text))
+    return xml_safe(quoteattr(_clean(text)))
 
 
 def _clean(text: str) -> str:

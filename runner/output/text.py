@@ -14,13 +14,16 @@ from runner.spec.secrets import redact
 # What a CI log takes for a command: GitHub's `::name::` at the beginning of a line, and `##[name]`,
 # Azure's `##vso[name]` and the like anywhere.
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
-# Control characters (C0, DEL, C1), line separators, marks that reorder text, and invisible ones:
-# soft hyphens, zero-width blanks, the byte order mark and Unicode's tags.
+# Control characters (C0, DEL, C1), line separators, marks that reorder text, and the invisible ones
+# (Unicode's Default_Ignorable_Code_Point, and annotations), except the joiners and variation
+# selectors that scripts and emoji need.
 _UNSEEN = (
-    r"\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
+    r"\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    r"\U000e0000-\U000e0fff"
 )
 _HIDDEN = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
-_UNSEEN_IN_JSON = re.compile(f"[{_UNSEEN}]")
+_UNSEEN_IN_DATA = re.compile(f"[{_UNSEEN}]")
 _STYLE, _WORD = re.compile("\x1b\\[\\d+m"), re.compile(r" *[^ ]+")
 _HANGING = 4  # columns by which the rest of a wrapped line is indented
 # What a spreadsheet takes for a formula, also after blanks and in full-width characters.
@@ -58,12 +61,18 @@ def json_safe(encoded: str) -> str:
         encoded = encoded.replace("##", "#\\u0023").replace("::", ":\\u003a")
     if encoded.isascii() and "\x7f" not in encoded:
         return encoded
-    return _UNSEEN_IN_JSON.sub(_numbered, encoded)
+    return _UNSEEN_IN_DATA.sub(_numbered, encoded)
 
 
 def _numbered(match: re.Match[str]) -> str:
     raw = match[0].encode("utf-16-be").hex()
     return "".join(f"\\u{raw[at : at + 4]}" for at in range(0, len(raw), 4))
+
+
+def xml_safe(encoded: str) -> str:
+    """Escape XML as `json_safe` does JSON; its texts are on one line, after their tag's name."""
+    encoded = encoded.replace("##", "#&#x23;")
+    return _UNSEEN_IN_DATA.sub(lambda found: f"&#x{ord(found[0]):x};", encoded)
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from runner.cli.printing import print_json
 from runner.model import Covered, EventRecord, Job
 from runner.output.coverage import write_coverage_csv
+from runner.output.junit import attribute
 from runner.output.preview import write_json, write_jsonl
 from runner.output.progress import JsonLines
 from runner.output.run import write_events
@@ -37,7 +39,17 @@ FORMULAS = [
 NUMBERS = ["5", "-5", "+5.25", "-1e-6", "-0"]
 HIDDEN = [
     *("\0", "\x1b[2J", "\r\n", "\x7f", "\x9b", "\u202e", "\u200f", "\u061c", "\u2066", "\u2028"),
-    *("\xad", "\u200b", "\u2060", "\ufeff", "\U000e0041"),
+    *(
+        "\xad",
+        "\u200b",
+        "\u2060",
+        "\ufeff",
+        "\U000e0041",
+        "\u3164",
+        "\u180e",
+        "\ufff9",
+        "\U000e0100",
+    ),
 ]
 COMMANDS = [
     "##vso[task.setvariable variable=x]y",
@@ -48,7 +60,8 @@ COMMANDS = [
     "  ::error::x",
 ]
 CONTROL = re.compile(
-    "[\0-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+    "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff\ufff9"
+    "\U000e0000-\U000e0fff]"
 )
 COMMAND = re.compile(r"^\s*::|##\w*\[")
 
@@ -138,6 +151,15 @@ def test_json_is_the_same_to_its_reader_and_commands_nobody(
     assert "::" not in text
     texts = set(texts_of(json.loads(text)))
     assert (visible(value) if form == "log" else value) in texts
+
+
+@pytest.mark.parametrize("value", [*HIDDEN, *COMMANDS, "a::b ##c", "&#x23;#[x]", "naïve ☃ 漢字 😀"])
+def test_xml_is_the_same_to_its_reader_and_commands_nobody(value: str) -> None:
+    text = f"<a b={attribute(value)}/>"
+    assert not CONTROL.search(text)
+    assert not COMMAND.search(text)
+    there = re.sub(r"[\0-\x08\x0b\x0c\x0e-\x1f]", "\ufffd", value)  # XML cannot contain these
+    assert ElementTree.fromstring(text).get("b") == there  # noqa: S314 - our own
 
 
 def texts_of(value: object) -> Iterator[str]:
