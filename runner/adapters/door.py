@@ -289,9 +289,10 @@ def serve(
         try:
             listening.bind((host, port))
             listening.listen(config.backlog)
-        except OSError as error:
-            message = f"cannot listen on {authority(host, port)}: {error.strerror}"
-            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        except (OSError, TypeError) as error:  # TypeError: no host can have such a name
+            why = error.strerror if isinstance(error, OSError) else "this is not a host"
+            message = f"cannot listen on {authority(host, port)}: {why}"
+            taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
             hint = (
                 "choose another with --port"
                 if taken

@@ -26,7 +26,7 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
-from runner.output.text import shortened
+from runner.output.text import shortened, visible
 from runner.version import __version__
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ def _ended(arguments: list[str]) -> int:
         _refuse_empty(arguments)
         status = cli.main(arguments, prog_name="backfill", standalone_mode=False)
     except click.ClickException as error:
+        error.message = visible(error.message)  # it has the arguments as given
         error.show()
         return error.exit_code
     except BackfillError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from runner.adapters.door import authority
+from runner.output.text import visible
 from tests.cli.conftest import Result
 
 Backfill = Callable[..., Result]
@@ -45,13 +46,13 @@ def test_what_no_request_can_be_for_is_no_name_that_a_server_has(
     assert "hint: write only the name" in done.err
 
 
-@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1", "a\u202eb"])
 def test_an_address_that_this_machine_does_not_have_is_not_mended_by_another_port(
     host: str, backfill: Backfill
 ) -> None:
     done = backfill("dev", "--host", host)
     assert done.status == 6, done.err
-    assert f"cannot listen on {host}:8288" in done.err
+    assert f"cannot listen on {visible(host)}:8288" in done.err
     assert "hint: name an address of this machine with --host" in done.err
 
 

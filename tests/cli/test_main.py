@@ -85,6 +85,27 @@ def test_our_own_mistake_is_one_line_and_a_log_without_keys(
     assert "very-secret-key" not in text + err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}"],
+        ["validate", "--{}"],
+        ["completion", "{}"],
+        ["plan", "x", "--limit", "{}"],
+        ["runs", "{}"],
+    ],
+)
+def test_what_is_wrong_with_an_argument_controls_no_terminal(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In CI an argument may be the title of a stranger's pull request."""
+    given = "\x1b[31m\n::error::\u202e##[x]"
+    assert _guarded([argument.format(given) for argument in arguments]) == 2
+    err = capsys.readouterr().err
+    assert r"\x1b[31m" in err
+    assert not re.search("\x1b|\u202e|##|^::", err, re.MULTILINE)
+
+
 def test_json_begins_no_command_to_the_ci_that_keeps_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
