@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from runner.model import (
@@ -136,7 +137,8 @@ def _own_of_events(
             origins[key] = origin
         if key != "group" and key in origins:
             above = Origin(origin.document, origin.path[:-1])
-            found[key], wrong = compile_payload([({key: written}, above)])
+            made, wrong = compile_payload([({key: written}, above)])
+            found[key] = replace(made, whole=origin)
             problems += wrong
     return found.get("id"), found.get("at"), origins, problems
 

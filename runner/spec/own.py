@@ -175,7 +175,8 @@ class OwnCollections:
         item = {"item": written["item"]}
         payload, wrong = compile_payload([(item, Origin(self.checked.document, path))])
         self.problems += wrong
-        return None if wrong else ByTemplate(payload, self.shared)
+        at = Origin(self.checked.document, (*path, "item"))
+        return None if wrong else ByTemplate(replace(payload, whole=at), self.shared)
 
     def _list(self, name: str, written: Sequence[Json], kind: OwnKind) -> Part:
         rows, paths = [], []
@@ -294,7 +295,7 @@ def windows(begins: str | None, ends: str | None, every: str | None) -> Windows:
     for key, time, written in (("from", first, begins), ("to", last, ends)):
         if days and step and time and time.time() != time_of_day.min:
             faults.append(
-                (key, f"`{written}` is not a whole day, but `every: {every}` is whole days")
+                (key, f"{echo(written)} is not a whole day, but `every: {every}` is whole days")
             )
     if first and last and step and (last - first) / step > MAX_WINDOWS:
         faults.append(("every", f"they make more than {MAX_WINDOWS:,} windows"))
@@ -308,5 +309,5 @@ def _time(key: str, written: str | None, faults: list[tuple[str, str]]) -> datet
         return None if written is None else parse_time(written).astimezone(UTC)
     except (ValueError, OverflowError):
         hint = "write it like 2026-01-31 or 2026-01-31T12:00:00Z"
-        faults.append((key, f"`{written}` is not a day or a time; {hint}"))
+        faults.append((key, f"{echo(written)} is not a day or a time; {hint}"))
         return None

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, get_args
 
+from runner.spec.document import echo
+
 Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
@@ -112,7 +114,7 @@ def parse_start(written: object) -> int:
     else:
         at = round(parse_time(written).timestamp() * 1000)
     if not _EARLIEST <= at < _LATEST:
-        raise ValueError(f"`{written}` is not a time in the years from 1980 to 2100")
+        raise ValueError(f"{echo(written)} is not a time in the years from 1980 to 2100")
     return at
 
 
@@ -130,7 +132,7 @@ def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
         if time.tzinfo:
             time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"`{written}` is not a time in ISO 8601") from None
+        raise ValueError(f"{echo(written)} is not a time in ISO 8601") from None
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 

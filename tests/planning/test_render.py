@@ -243,3 +243,23 @@ def test_a_warning_counts_the_items_that_get_an_event_it_is_about(
     assert [one.message for one in warned if one.rule == "odd"] == [f"`greet`: m ({items})"]
     not_one = made(tmp_path, more + odd.replace("> 1", "> 9")).warnings
     assert not [one for one in not_one if one.rule == "odd"]
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ('id: "{{ vars.none | default(7) }}"', "the id of 2 is also the id of another event: 7"),
+        ('id: "{{ row.id == 9 }}"', "the id of 1 is `false`"),
+        ('at: "{{ none }}"', "`at` cannot be evaluated for 1: `null` is not a time"),
+        ('at: "{{ row.id > 0 }}"', "`at` cannot be evaluated for 1: `true` is not a time"),
+        ('at: "{{ row.id }}"', "`at` cannot be evaluated for 1: `1` is not a time in the years"),
+    ],
+)
+def test_an_id_or_time_that_is_none_is_named_as_json_has_it_where_its_template_is(
+    tmp_path: Path, template: str, words: str
+) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        made(tmp_path, f"{template}, payload: {{}}")
+    problem = caught.value.problems[0]
+    assert problem.message.startswith(words)
+    assert (problem.source or "")[(problem.column or 0) - 1 :].startswith('"{{')
