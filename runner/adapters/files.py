@@ -96,9 +96,10 @@ def append_file(path: str | Path, text: str, *, limit: int) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents. Raises `CannotWrite`."""
+    """Create a folder and its parents; no link may lead out of the repository. Raises
+    `CannotWrite`."""
     with _in_words(path):
-        path.mkdir(parents=True, exist_ok=True)
+        followed(path).mkdir(parents=True, exist_ok=True)
 
 
 def open_lock(path: Path) -> IO[str]:

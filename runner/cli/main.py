@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import difflib
+import io
 import os
 import sys
 from importlib import import_module
@@ -221,8 +222,9 @@ def _ended(arguments: list[str]) -> int:
         _refuse_empty(arguments)
         status = cli.main(arguments, prog_name="backfill", standalone_mode=False)
     except click.ClickException as error:
-        error.message = visible(error.message)  # it has the arguments as given
-        error.show()
+        error.show(said := io.StringIO())  # the arguments as given are in it
+        lines = said.getvalue().expandtabs(4).splitlines()
+        click.echo("\n".join(map(visible, lines)), err=True)
         return error.exit_code
     except BackfillError as error:
         print_error(error)

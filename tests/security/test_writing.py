@@ -63,6 +63,20 @@ def test_a_report_is_not_written_over_the_state(warm: str, tmp_path: Path) -> No
     assert run(warm, plan.parent, "report", "--html", "run.html").status == 0
 
 
+@pytest.mark.parametrize(
+    "arguments", [["skill", "--install", "link"], ["init", "link/a/plan.yaml"]]
+)
+def test_no_folder_is_made_beyond_a_link_out_of_the_repository(
+    warm: str, tmp_path: Path, arguments: list[str]
+) -> None:
+    folder, outside = repository(tmp_path).parent, tmp_path / "outside"
+    outside.mkdir()
+    (folder / "link").symlink_to(outside)
+    done = run(warm, folder, *arguments)
+    assert (done.status, "lies outside" in done.err) == (2, True), done
+    assert list(outside.iterdir()) == []
+
+
 WRITING = {
     "plan --out": ("plan", "plan.yaml", "--out"),
     "plan --html": ("plan", "plan.yaml", "--html"),
