@@ -76,7 +76,7 @@ def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
 def update_tests(tested: Sequence[Tested]) -> list[str]:
     """Write the actual results into the files where they differ; return the changed files.
 
-    Raises `CannotWrite`.
+    Raises `CannotWrite`, or `InvalidPlan` if one cannot be changed; then none is.
     """
     from runner.planning.expectations import update
     from runner.spec.plan_test import with_expectations
@@ -86,9 +86,10 @@ def update_tests(tested: Sequence[Tested]) -> list[str]:
         if one.differences:
             changed = update(one.expected, one.came)
             files.setdefault(one.file, {})[one.index] = changed
-    for path, changes in files.items():
-        text = read_plan(path).decode("utf-8")
-        write_file(path, with_expectations(text, changes))
+    texts = {path: read_plan(path).decode("utf-8") for path in files}
+    new = {path: with_expectations(texts[path], path, files[path]) for path in files}
+    for path, text in new.items():
+        write_file(path, text)
     return list(files)
 
 

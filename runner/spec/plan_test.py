@@ -94,11 +94,37 @@ def _case(defaults: Data, written: Data, index: int) -> Case:
     )
 
 
-def with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
+def with_expectations(text: str, path: str, expected: Mapping[int | None, Data]) -> str:
     """Replace what the cases of a test file expect, by their index (None: above the cases); leave
-    all else as written."""
+    all else as written. Raises `InvalidPlan` if that is not possible."""
     bare = text.removeprefix(BYTE_ORDER_MARK)
-    return text[: len(text) - len(bare)] + _with_expectations(bare, expected)
+    before, _, _ = parse(bare.encode(), path)
+    new = _with_expectations(bare, expected)
+    if not _holds(new, path, before.value, expected):
+        alone = {index: {index: value} for index, value in expected.items()}
+        index = next(
+            (at for at, one in alone.items()
+             if not _holds(_with_expectations(bare, one), path, before.value, one)),
+            next(iter(expected)),
+        )  # fmt: skip
+        place = ("expect",) if index is None else ("cases", index, "expect")
+        message = (
+            "`--update` cannot replace what is expected here: other parts of the file refer to it"
+        )
+        hint = "write out what has an anchor (`&`), and keys without `?`"
+        raise InvalidPlan((before.problem(message, place, hint=hint),))
+    return text[: len(text) - len(bare)] + new
+
+
+def _holds(new: str, path: str, before: Json, expected: Mapping[int | None, Data]) -> bool:
+    """Whether the new text has these expectations, and all else as before."""
+    wanted = json.loads(json.dumps(before))
+    for index, value in expected.items():
+        case = wanted if index is None else wanted["cases"][index]
+        case["expect"] = json.loads(json.dumps(value))
+    document, problems, _ = parse(new.encode(), path)
+    wrong = [one for one in problems if one.rule != "secret"]  # which is for others to find
+    return not wrong and document.value == wanted
 
 
 def _with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
@@ -130,7 +156,8 @@ def _edit(text: str, case: MappingNode, value: Data) -> Edit:
     begins = max((found.end() for found in LINE_END.finditer(text, 0, first)), default=0)
     indent = " " * (first - begins)
     block = _block(value, indent).replace("\n", end)
-    written = f"expect: {_flow(value)}" if case.flow else f"expect:{block}"
+    word = text[key.start : key.end] if key else "expect"
+    written = f"{word}: {_flow(value)}" if case.flow else f"{word}:{block}"
     if key and old:
         return Edit(key.start, old.end, (written,))
     if case.flow:

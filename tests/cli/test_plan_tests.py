@@ -299,6 +299,34 @@ def test_an_update_keeps_the_files_mark_and_its_line_ends(
         assert set(re.findall("\r\n|\r|\n", written)) == {end}
 
 
+@pytest.mark.parametrize(
+    ("cases", "line"),
+    [
+        ("- {name: a, only: [sync], expect: &x {events: {count: 3}}}\n- {name: b, expect: *x}", 6),
+        ("- {name: a, expect: {events: {count: 9}}}\n- name: b\n  ? expect\n  : {events: []}", 9),
+        ("- {name: a, expect: {events: &x {count: 9}}}\n- {name: b, expect: {events: *x}}", None),
+    ],
+)
+def test_an_update_that_would_break_the_file_is_refused_where_it_would(
+    folder: Path, cases: str, line: int | None
+) -> None:
+    """An anchor whose alias stays must stay; of two that go, it may go."""
+    path = folder / "stale.test.yaml"
+    path.write_text(f"{HEAD}given: {{repos: [{{repo: acme/x}}]}}\ncases:\n{cases}\n", "utf-8")
+    before = path.read_bytes()
+    with Session(environ={}) as session:
+        tested = list(run_tests(session, [str(path)]))
+        assert any(one.differences for one in tested)
+        if line is None:
+            update_tests(tested)
+            assert not any(one.differences for one in run_tests(session, [str(path)]))
+            return
+        with pytest.raises(InvalidPlan) as caught:
+            update_tests(tested)
+    assert [one.line for one in caught.value.problems] == [line]
+    assert path.read_bytes() == before
+
+
 def test_the_exit_status_says_how_it_went(
     backfill: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
