@@ -229,6 +229,8 @@ def compiled(source: str, *, single: bool) -> Callable[[Context], Json]:
             raise TemplateError(str(error.message)) from None
         except TemplateError:
             raise
+        except TypeError as error:
+            raise TemplateError(_of_kinds(str(error))) from None
         except _OF_FILTERS as error:
             raise TemplateError((str(error) or type(error).__name__)[:200]) from None
         except (RecursionError, MemoryError):
@@ -314,6 +316,35 @@ def _in_our_words(message: str, context: Context) -> TemplateError:
         hint = "if it may be missing, add `| default(...)`"
         return TemplateError(f"there is no {echo(found[1])}", hint)
     return TemplateError(message[:200])
+
+
+_KINDS = {
+    "str": "text",
+    **dict.fromkeys(("int", "float"), "a number"),
+    "bool": "true or false",
+    "NoneType": "null",
+    **dict.fromkeys(("list", "tuple"), "a list"),
+    "dict": "a mapping",
+}
+_KIND = re.compile(rf"\b({'|'.join(_KINDS)})\b")
+_CALLED = re.compile(r"(?:do)?_?(\w+)\(\) (?:missing|takes|got) ")
+_OPERATION = re.compile(r"'([<>]=?)'| for (?:unary )?([^\s:(]+)")
+
+
+def _of_kinds(message: str) -> str:
+    """Reword Python's errors about values of the wrong kind, without its class names."""
+    if found := _CALLED.match(message):
+        return f"`{found[1]}` is not called with the values that it takes"
+    kinds = dict.fromkeys(_KINDS[name] for name in _KIND.findall(message.replace("non-int", "")))
+    if not kinds:
+        return message[:200]
+    found = _OPERATION.search(message)
+    name = found and (found[1] or found[2])
+    if message.startswith("can only concatenate"):
+        name = "+"
+    elif "multiply" in message:
+        name = "*"
+    return f"{f'`{name}`' if name else 'the expression'} does not work with {' and '.join(kinds)}"
 
 
 def result(value: Json, environment: DataOnly) -> Json:

@@ -139,7 +139,7 @@ def test_what_holds_no_template_is_a_constant(value: Json) -> None:
         ("a {{ repo.label }}", "a null cannot be part of a text"),
         ("{{ [nothing] }}", "`nothing` is not defined"),
         ("{{ repo.velocity / 0 }}", "division by zero"),
-        ("{{ repo.velocity + 'a' }}", "unsupported operand"),
+        ("{{ repo.velocity + 'a' }}", "`+` does not work with a number and text"),
         ("{{ 1e308 * 10 }}", "not a JSON number"),
         ("{{ 'nan' | float }}", "not a JSON number"),
         ("{{ '1O' | int }}", "`1O` is not a number"),  # it was 0
@@ -430,3 +430,30 @@ def test_a_number_that_json_does_not_have_is_refused_as_it_is_written(template: 
 )
 def test_a_text_is_read_as_the_number_that_it_is_or_as_its_default(text: str, value: Json) -> None:
     assert render(text) == value
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("'a' < 1", "`<` does not work with text and a number"),
+        ("'a' + 1", "`+` does not work with text and a number"),
+        ("[1] + 1", "`+` does not work with a list and a number"),
+        ("'a' * 'b'", "`*` does not work with text"),
+        ("none ** 2", "`**` does not work with null and a number"),
+        ("-{}", "`-` does not work with a mapping"),
+        ("1 in 5", "the expression does not work with a number"),
+        ("'a' | ceil", "the expression does not work with text"),
+        ("[1, 'a'] | sort", "`<` does not work with text and a number"),
+        ("5 | replace('a')", "`replace` is not called with the values that it takes"),
+        ("5 | upper(1)", "`upper` is not called with the values that it takes"),
+        ("5 | round(x=1)", "`round` is not called with the values that it takes"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_in_words_of_plans_and_not_of_python(
+    expression: str, message: str
+) -> None:
+    render = compile_value(f"{{{{ {expression} }}}}")
+    assert render
+    with pytest.raises(TemplateError) as caught:
+        render({})
+    assert str(caught.value) == message
