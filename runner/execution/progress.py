@@ -24,6 +24,7 @@ from runner.model import (
     WindowGuard,
 )
 from runner.planning.estimate import measured
+from runner.planning.limits import PAST
 from runner.spec.units import counted
 
 _LONG = 10.0  # seconds that a job may take before it is named
@@ -198,7 +199,8 @@ def _notes(
 ) -> Iterator[str]:
     if ending.reason:
         yield f"{ending.reason}; nothing more was sent"
-    if ending.option and ending.how == "failed":
+    short = ending.option == PAST and not (ending.reason or unsent)
+    if ending.option and (ending.how == "failed" or short):
         yield f"`backfill resume {journal.run_id} {ending.option}` works on its goal again"
     if unsent and failures and ending.how == "complete":
         why = "" if ending.reason else ", since the plan stops on a failure"

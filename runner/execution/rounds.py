@@ -97,9 +97,9 @@ class Rounds:
         items, more = stage.items, found.stage.items
         assert isinstance(items, EventBlocks)  # noqa: S101 - we planned it ourselves
         assert isinstance(more, EventBlocks)  # noqa: S101
-        if not more:
-            self.queries.observer.note(f"`{stage.operation}` has no items when its stage starts")
         rounds = self.journal.rounds(stage.number)
+        if not more and not rounds:
+            self.queries.observer.note(f"`{stage.operation}` has no items when its stage starts")
         grown = replace(stage, items=extended(items, more) if rounds else more)
         if stage.until and stage.goal_finds_out:
             goal = _goal_of(stage.until, found, begun=bool(rounds))
@@ -120,6 +120,14 @@ class Rounds:
             return None
         reason = f"`{stage.operation}` has used up its {format_duration(until.max_time)}"
         return Next("limit", None, f"{reason} in the middle of a round", more_time(until, worked))
+
+    def abandon(self, stage: Stage, due: Next) -> Next:
+        """Return how a drain ends if the plan stops on a failure of its round, and not what is
+        due."""
+        column = stage.until.expect.column if stage.until else None
+        why = due.reason if due.left is None else f"`{column}` is {as_compared(due.left)}"
+        reason = f"`{stage.operation}` stops on a failure, short of its goal: {why}"
+        return Next("stalled", due.left, reason, PAST)
 
     def close(self, plan: ExecutionPlan, stage: Stage, after: Next) -> ExecutionPlan:
         """Return the plan at the end of the stage. If its goal was reached before any round, the
@@ -186,7 +194,8 @@ class Rounds:
             return Next("done", left)
         column = f"`{expect.column}` is {as_compared(left)}"
         recent = [known for known in rounds if known.at >= self.since]
-        if _stalled(until, [*(one.left for one in recent if one.left is not None), left]):
+        kept = [one.left for one in recent if one.left is not None]
+        if _stalled(until, [*kept, float(left)]):  # as the journal keeps them
             count = until.stalled_after
             which = "its last round" if count == 1 else f"its last {count:,} rounds"
             reason = f"`{operation}` is stalled: {column}, without progress after {which}"

@@ -260,9 +260,12 @@ class _Run:
                 return False
             if following.what == "done":
                 self.plan = self.rounds.close(self.plan, stage, following)
+                self._resolved(number)
                 break
-            # If the plan stops on a failure, an unreached goal is abandoned.
-            if not goes_on or not await self._begin_round(self.rounds, stage, following, begun):
+            if not goes_on:
+                self._abandon(self.rounds.abandon(stage, following))
+                return False
+            if not await self._begin_round(self.rounds, stage, following, begun):
                 return False
             begun = True
         if stage.until:
@@ -287,6 +290,11 @@ class _Run:
         stage = self.plan.stages[number - 1]
         return stage.until is not None and self.journal.next_position() - first >= stage.total
 
+    def _abandon(self, short: Next) -> None:
+        """Report a drain that ends short of its goal; that it failed is told by its failures."""
+        self.option = short.option
+        self.context.observer.note(f"{short.reason}; nothing more is sent")
+
     async def _begin_round(self, rounds: Rounds, stage: Stage, due: Next, begun: bool) -> bool:
         if due.what != "round":
             how: How = "failed" if due.what == "stalled" else "limit"
@@ -302,9 +310,11 @@ class _Run:
             why = error.problems[0].message
             self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
             return False
-        now = self.plan.stages[stage.number - 1]
-        self.tracker.resolved(now, self.journal.rounds(stage.number)[-1])
+        self._resolved(stage.number)
         return True
+
+    def _resolved(self, number: int) -> None:
+        self.tracker.resolved(self.plan.stages[number - 1], self.journal.rounds(number)[-1])
 
     async def _stage(self, stage: Stage, first: int) -> bool:
         """Send the stage, and wait for its jobs if it says so; False if the run must end here."""

@@ -167,6 +167,8 @@ def in_round(begun: Round | None) -> list[str]:
     if begun is None or begun.left is None:
         return []
     left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
+    if begun.number == 1 and not begun.events:  # as where the goal was reached already
+        return [f"at {left}"]
     return [f"round {begun.number:,}", f"at {left} before it"]
 
 
@@ -199,9 +201,9 @@ def pacing(stage: StageSpec) -> str:
 def until(stage: StageSpec) -> str:
     if stage.begins is not None:
         return f"scheduled, {offset(stage, 1)} to {offset(stage, stage.batches)}"
-    if stage.wait == "sent":
+    if stage.until is None and stage.wait == "sent":
         return "sent"
-    done = f"jobs completed, {format_duration(stage.timeout)}"
+    done = f"jobs completed, {format_duration(stage.timeout)}"  # rounds wait for theirs, too
     return f"{done}; until {stage.until.expect.words}" if stage.until else done
 
 

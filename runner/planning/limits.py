@@ -45,8 +45,8 @@ def resume_command(view: RunView) -> str:
 
 
 def _is_short(view: RunView) -> bool:
-    """Whether a drain missed its goal for another reason than a failure that stops the plan."""
-    return view.record.reason is not None and any(
+    """Whether a drain missed its goal."""
+    return any(
         stage.until and record.rounds and not record.done
         for stage, record in zip(view.plan.stages, view.stages, strict=True)
     )
@@ -67,12 +67,14 @@ def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
         yield end, f"backfill cancel {view.record.id} --jobs", ""
     for run in dict.fromkeys(run for _, run in view.going_on.values()):
         yield "another attempt is still open", f"backfill status {run}", ""
+    short = _is_short(view)
+    stalled = short and view.record.reason is not None
+    option = f" {PAST}" if view.outstanding or stalled else ""
     if view.state == "failed" and view.unsent:
-        option = f" {PAST}" if view.outstanding or _is_short(view) else ""
         events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
         yield events, f"backfill resume {view.record.id}{option}", ""
-    elif view.state == "failed" and _is_short(view):
-        yield "to work on its goal again", f"backfill resume {view.record.id} {PAST}", ""
+    elif view.state == "failed" and short:
+        yield "to work on its goal again", f"backfill resume {view.record.id}{option}", ""
     elif view.state == "failed" and not (view.outstanding or view.retries):
         yield from unproved(view.record.id, view.checks)
 

@@ -188,8 +188,9 @@ def test_a_drain_that_is_stalled_goes_on_once_that_is_said(
     assert set(worker.ids.values()) == {1}
 
 
+@pytest.mark.parametrize("use", ["drain", "drain, tell"])
 def test_a_drain_that_stopped_on_a_failure_goes_on_by_itself_once_that_is_made_good(
-    backfill: Backfill, tmp_path: Path, database: Path
+    backfill: Backfill, tmp_path: Path, database: Path, use: str
 ) -> None:
     """The drain is not stalled, so that no other failure needs to be passed over."""
     failing = threading.Event()
@@ -202,10 +203,13 @@ def test_a_drain_that_stopped_on_a_failure_goes_on_by_itself_once_that_is_made_g
         worker(event)
 
     catalog = f"{CATALOG}  tell: {{event: app/drain, for_each: once, payload: {{id: 0}}}}\n"
-    plan = write_plan(tmp_path, BODY.replace("[drain]", "[drain, tell]"), catalog=catalog)
+    plan = write_plan(tmp_path, BODY.replace("[drain]", f"[{use}]"), catalog=catalog)
     with served(create_app({"app/drain": fragile})) as url:
-        assert backfill("run", plan, "--target", url).status == 1
+        first = backfill("run", plan, "--target", url)
+        assert first.status == 1
+        assert "short of its goal: `pending` is 45; nothing more is sent" in first.err
         run_id = json.loads(backfill("status", "--format", "json").out)["run_id"]
+        assert f"`backfill resume {run_id} --past-failures`" in first.out
         assert f"backfill resume {run_id} --past-failures\n" in backfill("status").out
         failing.clear()
         assert backfill("retry", run_id).status == 0

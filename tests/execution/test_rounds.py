@@ -229,6 +229,7 @@ def test_a_backlog_that_cannot_be_told_ends_the_stage(answer: Any, what: str, wo
         (FULL, [5, 4], 3, True),
         (FULL, [5, 6], 5, False),
         (EMPTY, [None, 5], 5, False),
+        (EMPTY, [float(2**63 - 1)] * 2, 2**63 - 1, True),
     ],
 )
 def test_a_drain_that_comes_no_nearer_in_its_last_rounds_is_stalled(
@@ -345,6 +346,13 @@ def test_a_round_without_items_says_so() -> None:
     assert made.stage.total == 0
     assert made.asked.observer.notes == ["`drain` has no items when its stage starts"]
     assert made.asked.most == [None]
+
+
+def test_a_later_round_without_items_is_not_the_start_of_its_stage() -> None:
+    made = Made(until(), "a")
+    made.had(5)
+    made.begin(left=4)
+    assert made.asked.observer.notes == []
 
 
 def test_an_event_for_work_that_was_tried_before_is_known_by_its_first_try() -> None:

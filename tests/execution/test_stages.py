@@ -483,8 +483,10 @@ def test_rounds_are_sent_until_the_goal_is_met_or_there_may_be_no_more(
     found = run.drive()
     number = len(use.split(","))
     before = WHOLE[:4] * (number - 1)
-    shown = [one.round.number for one in run.observer.progresses if one.round]
-    assert sorted({*shown}) == list(range(1, rounds + 1))
+    shown = {one.round.number for one in run.observer.progresses if one.round and one.round.events}
+    assert sorted(shown) == list(range(1, rounds + 1))
+    of_it = [one for one in run.observer.progresses if one.number == number]
+    assert not of_it or of_it[-1].total == 4 * rounds, "as the journal has it"
     assert ("40s between rounds" in run.waits) is (rounds > 1)
     if reason is None:
         assert found == Ending("complete")
@@ -618,8 +620,10 @@ def test_a_goal_that_is_reached_counts_whatever_has_failed(
         return "failed" if last else "completed"
 
     run.server.fate = fate
-    assert run.drive() == Ending("complete")
+    assert run.drive() == Ending("complete", None, None if reached else "--past-failures")
     assert run.sent == WHOLE[:4] * number + (WHOLE[4:] if reached else [])
+    short = "`drain` stops on a failure, short of its goal: `n` is 2; nothing more is sent"
+    assert run.observer.notes == ([] if reached else [short])
     assert run.journal.reached() == ({number} if reached else set())
 
 

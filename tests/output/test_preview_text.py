@@ -5,11 +5,23 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import runner
-from runner.model import ExecutionPlan, Problem, Skipped
+from runner.model import (
+    BoundQuestion,
+    ExecutionPlan,
+    Expect,
+    Pacing,
+    Problem,
+    Query,
+    Skipped,
+    Stage,
+    Until,
+)
+from runner.output import words
 from runner.output.preview import write_text
 from runner.output.text import columns
 from tests.output.fakes import DANGEROUS, HOSTILE, FakeItems
@@ -46,6 +58,17 @@ def test_an_event_shows_the_start_and_the_id_that_are_its_own(tmp_path: Path) ->
     text = _text(make_plan(tmp_path, f"{body}batch_size: 1\n"))
     assert '   o/a  {"repo":"o/a"}  at 2027-01-02 00:00:00 UTC  id r2\n' in text
     assert "the last one to start at 2027-01-02 00:00:00 UTC, plus" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("wait", ["sent", "completed"])
+def test_a_drain_is_done_when_its_goal_is_reached_however_it_waits(
+    wait: Literal["sent", "completed"],
+) -> None:
+    goal = Until(BoundQuestion(Query("q"), {}), Expect("n", at_most=0), 3, 9, 60.0)
+    items = FakeItems(())
+    stage = Stage(1, "drain", "e", "repo", Pacing(9, 0.0), wait, 900.0, until=goal, items=items)
+    assert words.until(stage) == "jobs completed, 15m; until n at most 0"
+    assert (words.until(replace(stage, until=None)) == "sent") is (wait == "sent")
 
 
 def test_owner_and_reason_are_in_the_header(plan: ExecutionPlan) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.model import ExecutionPlan, Observer, StageRecord, Waiting
+from runner.model import ExecutionPlan, Observer, Round, StageRecord, Waiting
 from runner.output.progress import LiveDisplay, PlainLines
 from tests.output.fakes import DANGEROUS, HOSTILE
 
@@ -42,6 +42,19 @@ def test_a_line_says_what_was_sent_what_became_of_it_and_what_is_left() -> None:
     assert _plain(UNDERWAY) == [
         "1. sync: 1,200/3,000 sent, 199 running, 1,000 completed, 1 failed; 12.3/s, 1m30s left"
     ]
+
+
+@pytest.mark.parametrize(
+    ("begun", "shown"),
+    [
+        (Round(1, 1, 0, 0, 0.0, 1.0), "at 0"),  # its goal was reached before any round
+        (Round(1, 1, 0, 9, 4.0, 1.0), "round 1, at 4 before it"),
+        (Round(1, 3, 9, 0, 4.0, 1.0), "round 3, at 4 before it"),
+    ],
+)
+def test_a_drain_tells_its_round_and_that_it_had_none(begun: Round, shown: str) -> None:
+    (line,) = _plain(BEGUN._replace(total=0, rounds=(begun,)))
+    assert line == f"1. sync: {shown}, 0/0 sent"
 
 
 def test_a_stage_that_waits_says_for_what() -> None:
