@@ -261,7 +261,10 @@ def plans_to_apply(
     """
     from runner.planning.ledger import in_order
 
-    plans = load_plans(session, plan_files(session, paths, changed_since), variables, strict=strict)
+    files = plan_files(session, paths, changed_since)
+    plans = load_plans(session, files, variables, strict=strict)
+    if wrong := tuple(wrong_together(files, [str(Path(file.path).parent) for file in files])):
+        raise InvalidPlan(wrong)
     if not plans and changed_since is None:  # nothing but catalogs
         raise UsageError(f"there is no plan in {', '.join(paths)}")
     for plan in (plan for plan in plans if plan.schedule):

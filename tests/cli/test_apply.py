@@ -151,9 +151,13 @@ def test_applied_on_one_target_is_pending_on_another(
         (
             [("1.yaml", "one", ", depends_on: [two]"), ("2.yaml", "two", ", depends_on: [one]")],
             3,
-            "plans depend on each other: one → two → one",
+            "1.yaml:3:35: error: plans depend on each other: one → two → one",
         ),
-        ([("1.yaml", "one", ""), ("2.yaml", "one", "")], 3, "the name `one` is already used by"),
+        (
+            [("1.yaml", "one", ""), ("2.yaml", "one", "")],
+            3,
+            "2.yaml:3:18: error: the name `one` is already used by",
+        ),
     ],
 )
 def test_plans_that_cannot_be_put_in_order_are_refused(
