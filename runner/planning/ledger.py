@@ -12,6 +12,7 @@ import orjson
 
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, CheckResult, Covered, Input, Json, Problem, RunStatus, frozen
+from runner.spec.dependencies import find_cycle
 from runner.spec.units import counted
 
 PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed", "unfinished"]
@@ -96,20 +97,19 @@ def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:
 
 def after_their_needs(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
     """Order names after what they need; or return the first cycle, which ends as it begins."""
+    if cycle := find_cycle(needs):
+        return [], tuple(cycle)
     placed: dict[str, None] = {}
-
-    def place(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
-        if name in path:
-            return (*path[path.index(name) :], name)
-        for need in needs[name] if name not in placed else ():
-            if need in needs and (cycle := place(need, (*path, name))):
-                return cycle
-        placed[name] = None
-        return ()
-
-    for name in needs:
-        if cycle := place(name, ()):
-            return [], cycle
+    for root in needs:
+        trail = [] if root in placed else [(root, iter(needs[root]))]
+        while trail:
+            name, rest = trail[-1]
+            need = next((one for one in rest if one in needs and one not in placed), None)
+            if need is None:
+                placed[name] = None
+                trail.pop()
+            else:
+                trail.append((need, iter(needs[need])))
     return list(placed), ()
 
 

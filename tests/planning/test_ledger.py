@@ -4,6 +4,7 @@ do."""
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,15 @@ import pytest
 
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, Covered, Json
-from runner.planning.ledger import Checked, LedgerEntry, PlanRun, entry, in_order, inputs_digest
+from runner.planning.ledger import (
+    Checked,
+    LedgerEntry,
+    PlanRun,
+    after_their_needs,
+    entry,
+    in_order,
+    inputs_digest,
+)
 from runner.planning.limits import more_time, resume_command, to_raise
 from runner.planning.serialize import dump_head, load_head
 from runner.planning.serialize import load_plan as load_whole
@@ -79,6 +88,16 @@ def test_plans_go_by_version_then_by_file_after_what_they_depend_on(
 ) -> None:
     plans = [named(plan, path, **metadata) for path, metadata in files.items()]
     assert [one.name for one in in_order(plans)] == order
+
+
+@pytest.mark.parametrize("last", [[], ["p0"]])
+def test_a_long_chain_of_plans_is_put_in_order_or_is_a_circle(last: list[str]) -> None:
+    """No stack of Python's is as long."""
+    names = [f"p{number}" for number in range(2_000)]
+    needs = {name: [need] for name, need in pairwise(names)} | {names[-1]: last}
+    order, circle = after_their_needs(needs)
+    assert order == ([] if last else names[::-1])
+    assert circle == ((*names, "p0") if last else ())
 
 
 @pytest.mark.parametrize(
