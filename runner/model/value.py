@@ -122,8 +122,8 @@ def as_shown(value: Json) -> str:
         return "NULL"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | dict) or (isinstance(value, str) and not value.strip()):
+        return json.dumps(value, ensure_ascii=False)  # an empty text would show nothing
     return as_compared(value) if isinstance(value, float) else str(value)
 
 

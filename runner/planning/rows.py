@@ -104,7 +104,9 @@ def is_key(value: Json) -> bool:
 def key_of(value: Json) -> str | None:
     """Return the lookup key as text, as checks do: a database that is asked for "7" may answer 7.
     None: no key."""
-    return None if value is None or not is_key(value) else as_shown(value)
+    if value is None or not is_key(value):
+        return None
+    return value if isinstance(value, str) else as_shown(value)
 
 
 def unjoined(rows: Rows) -> Rows:

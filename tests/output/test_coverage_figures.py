@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.execution.judge import covered, judge
-from runner.model import BoundQuestion, Check, Covered, Expect, Measure, Query, Table
+from runner.model import BoundQuestion, Check, Covered, Expect, Json, Measure, Query, Table
 from runner.output.coverage import figures_json, write_coverage_text
 
 
@@ -51,10 +51,13 @@ def test_what_is_no_count_is_no_coverage(column: str, value: float, words: str) 
         (True, 0, "`n` is 0, not true"),
         (False, True, "`n` is true, not false"),
         ("ready", 2.0, "`n` is 2, not ready"),
+        ("", 2.0, '`n` is 2, not ""'),
+        ("-", "", '`n` is "", not -'),
+        ("-", " ", '`n` is " ", not -'),
     ],
 )
 def test_a_value_is_shown_as_queries_and_plans_write_it(
-    wanted: str | bool, value: float, words: str
+    wanted: str | bool, value: Json, words: str
 ) -> None:
     expect = Expect("n", equals=wanted)
     check = Check("c", BoundQuestion(Query("q"), {}), expect, "end")
