@@ -242,8 +242,8 @@ class _Applying:
     def _changed(self, before: LedgerEntry) -> StalePlan:
         run_id = before.run and before.run.run_id
         message = (
-            f"changed: {before.name} was applied by run {run_id}, but its files have "
-            f"changed since: `apply --again {before.name}` runs it again"
+            f"changed: {before.name} was applied by run {run_id}, but its files or "
+            f"variables have changed since: `apply --again {before.name}` runs it again"
         )
         self.session.reporter.say(message)
         return StalePlan(message)

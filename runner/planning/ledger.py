@@ -182,7 +182,7 @@ def _stands(found: LedgerEntry) -> str:
         return "it has not been run there"
     run = f"run {found.run.run_id}"
     said = {
-        "changed": f"its files have changed since {run}",
+        "changed": f"its files or variables have changed since {run}",
         "sent": f"{run} was sent but not followed",
         "unfinished": f"{run} has not ended",
         "partial": f"{run} was only for a part of the plan",

@@ -187,7 +187,7 @@ def test_applied_wants_the_plan_unchanged_and_completed_on_that_target(
     plan.write_text(plan.read_text("utf-8") + "delay: 1s\n", encoding="utf-8")
     status, state, unmet = applied(*here)
     assert (status, state) == (1, "changed")
-    assert "its files have changed since run" in unmet
+    assert "its files or variables have changed since run" in unmet
 
 
 def test_a_ledger_does_not_make_good_a_check_that_does_not_hold(

@@ -153,7 +153,7 @@ def test_without_a_check_every_item_is_to_be_covered(rows: list[Covered], lack: 
     [
         (stands("applied"), None),
         (stands("pending"), "it has not been run there"),
-        (stands("changed"), "its files have changed since run completed-as it is"),
+        (stands("changed"), "its files or variables have changed since run completed-as it is"),
         (stands("sent", "sent"), "run sent-as it is was sent but not followed"),
         (stands("unfinished", "running"), "run running-as it is has not ended"),
         (stands("partial"), "run completed-as it is was only for a part of the plan"),
