@@ -60,7 +60,8 @@ def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: 
         if sync.seen and sync.seen != sync.applied:
             applied += f", {sync.seen[:12]} is not"
         ago = format_duration(max(0, round(now - sync.checked_at)))
-        out.write(f"  {applied}; looked {ago} ago, every {format_duration(sync.every)}\n")
+        again = f", every {format_duration(sync.every)}" if sync.ended_at is None else ""
+        out.write(f"  {applied}; looked {ago} ago{again}\n")
         if sync.message:
             out.write(f"  {visible(sync.message)}\n")
 
