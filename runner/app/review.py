@@ -159,7 +159,7 @@ def _as_of(
         trail(disk, place)  # refuse a folder that is another repository
         file = _opened(tree, place)
         if file is None:
-            hint = "was it renamed? `--changed-since` finds renamed plans"
+            hint = "if it is new, or was renamed: `--changed-since` compares it, too"
             raise UsageError(f"{path} does not exist in {named} ({commit[:12]})", hint=hint)
         _bring_all(tree, place, file)
         try:
