@@ -11,7 +11,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping
 
 # A random text has lower case, upper case and digits; prose, rulers and digests lack one of them.
-# Every repetition is bounded, or starts where no other can, so that a search takes linear time. Where
+# Every repetition is bounded, or starts where no other can, so that a search takes linear time. If
 # every place may start one, it gives nothing back (`+`): 64 MiB took 40 seconds.
 _RANDOM = "".join(
     rf"(?=[{others}_+=/.-]{{0,99}}+[{kind}])"
