@@ -12,6 +12,7 @@ from math import prod
 from runner.model import Collection, Data, Json, Problem, Rows, frozen
 from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.json_limits import MAX_DEPTH
 from runner.spec.kinds import WORKSPACE, ByKey, ByParts, ByTemplate, Naming, OwnKind
 from runner.spec.payload import Origin, compile_payload
 from runner.spec.plan_document import PlanDocument
@@ -104,6 +105,7 @@ class OwnCollections:
     replaced: Callable[[str, RowKind], Part | None]
     built_in: Mapping[str, Collection]
     problems: list[Problem] = field(default_factory=list)
+    _levels: dict[str, int] = field(default_factory=dict)  # of the products, by name
 
     def read(self) -> dict[str, Collection]:
         """Return the collections without problems, each product after its parts."""
@@ -222,6 +224,12 @@ class OwnCollections:
                 self.problems.append(self.checked.error(message, (*path, called), hint=hint))
         if len(parts) < len(written["matrix"]):
             return None
+        levels = 1 + max(self._levels.get(of, 0) for of in written["matrix"].values())
+        if levels > MAX_DEPTH:
+            message = f"the product is one of products, more than {MAX_DEPTH} levels deep"
+            self._wrong(message, (name, "matrix"), "name its parts themselves")
+            return None
+        self._levels[name] = levels
         by_parts = ByParts({called: items.kind for called, items in parts.items()})
         naming = self._naming(written, ("collections", name), by_parts)
         if naming is None:

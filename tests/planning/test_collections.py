@@ -244,6 +244,21 @@ collections: {{cells: {{matrix: {{user: users, day: days}}}}, days: [d], users: 
     assert [one.event.data for one in built(plan).planned()] == payloads
 
 
+def test_products_of_products_are_only_so_deep(tmp_path: Path) -> None:
+    """Their rows are nested as deep, and no event holds values that are nested deeper."""
+    for deep in (60, 65):
+        chain = "".join(f"  m{n}: {{matrix: {{a: m{n - 1}}}}}\n" for n in range(1, deep))
+        body = f"collections:\n  m0: [x]\n{chain}  users: {{matrix: {{a: m{deep - 1}}}}}"
+        if deep == 60:
+            assert [item for item, _ in sent(tmp_path, body)] == ["x"]
+            continue
+        with pytest.raises(InvalidPlan) as caught:
+            sent(tmp_path, body)
+        assert [one.message for one in caught.value.problems] == [
+            "the product is one of products, more than 64 levels deep"
+        ]
+
+
 def test_a_product_follows_what_its_parts_are_asked_and_filtered(tmp_path: Path) -> None:
     body = """\
 collections:
