@@ -67,6 +67,7 @@ class Mirror:
         """
         _refuse_keys(self.repository)
         transport_of(self.repository)
+        self._refuse_links()
         make_folder(self._git_folder)
         with open_lock(self._git_folder / "lock") as lock:
             try:
@@ -76,6 +77,14 @@ class Mirror:
                 raise LockHeld(message, hint="`backfill status` shows which") from None
             self._make()
             yield
+
+    def _refuse_links(self) -> None:
+        """A link that came with a checkout may lead to another folder, even to a work tree, which
+        would be overwritten."""
+        for place in (self.folder.parent, self.folder, self._git_folder):
+            if place.is_symlink():
+                message = f"{place} is a link, and what it leads to would be overwritten"
+                raise UsageError(message, hint="remove it: `backfill sync` makes a folder there")
 
     def _make(self) -> None:
         try:

@@ -99,7 +99,7 @@ def sync(
         repository = str(Path(repository).resolve())
     named = "\n".join((repository, options.branch, options.path, where))
     sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
-    folder = Path(_FOLDER).resolve() / sync_id
+    folder = Path(_FOLDER).parent.resolve() / Path(_FOLDER).name / sync_id
     mirror = Mirror(folder, repository, options.branch, session.environ)
     record = SyncRecord(
         sync_id, repository, options.branch, options.path, named_target or "", options.every,

@@ -62,6 +62,24 @@ def evil(tmp_path: Path) -> Evil:
     return Evil(tmp_path / "evil-files")
 
 
+@pytest.mark.parametrize("place", ["sync", "sync/one", "sync/one/.git"])
+def test_a_link_of_a_checkout_leads_to_no_folder_that_is_overwritten(
+    remote: Git, tmp_path: Path, place: str
+) -> None:
+    """The folder is in `.backfill`, which a commit may hold."""
+    other = Git.init(tmp_path / "other")
+    other.write("plans/one.yaml", "mine\n")
+    other.commit()
+    before = {path: path.read_bytes() for path in other.folder.rglob("*") if path.is_file()}
+    link = tmp_path / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(other.folder / ".git" if place.endswith(".git") else other.folder)
+    mirror = Mirror(tmp_path / "sync" / "one", str(remote.folder), "main", os.environ)
+    with pytest.raises(UsageError, match="is a link"), mirror.opened():
+        mirror.check_out(mirror.fetch())
+    assert {path: path.read_bytes() for path in other.folder.rglob("*") if path.is_file()} == before
+
+
 def files(folder: Path) -> set[str]:
     found = (file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink())
     return {
