@@ -7,11 +7,10 @@ GitHub's REST API, version 2022-11-28. The comment is recognised by a mark that 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -52,9 +51,14 @@ def pull_request(env: Mapping[str, str]) -> PullRequest:
             "{pull-requests: write}"
         )
         raise UsageError(f"--comment needs {missing}, which is not set", hint=hint)
-    event = _event(env.get("GITHUB_EVENT_PATH"))
-    number = (event.get("pull_request") or event.get("issue") or {}).get("number")
-    if not isinstance(number, int) and not env.get("GITHUB_SHA"):
+    tokens = "GITHUB_TOKEN" if env.get("GITHUB_TOKEN") else "GH_TOKEN"
+    for name in (tokens, "GITHUB_REPOSITORY", "GITHUB_SHA"):
+        value = env.get(name, "")
+        if not (value.isascii() and value.isprintable() and " " not in value):
+            hint = "set it as GitHub Actions does"
+            raise UsageError(f"{name} has characters that it cannot have", hint=hint)
+    number = _number(env.get("GITHUB_EVENT_PATH"))
+    if number is None and not env.get("GITHUB_SHA"):
         raise UsageError(
             "--comment finds no pull request",
             hint="set GITHUB_EVENT_PATH or GITHUB_SHA, which name the pull request",
@@ -62,7 +66,7 @@ def pull_request(env: Mapping[str, str]) -> PullRequest:
     return PullRequest(
         (env.get("GITHUB_API_URL") or _ORIGIN).rstrip("/"),
         repository,
-        number if isinstance(number, int) else None,
+        number,
         env.get("GITHUB_SHA", ""),
         token,
     )
@@ -130,7 +134,7 @@ def _own_login(client: BlockingClient, origin: str) -> str:
     return login if isinstance(login, str) else ""
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int]:
     """Whether it is an id that may be used in a path."""
     return type(value) is int and value > 0
 
@@ -190,11 +194,13 @@ def _path(url: str) -> str:
     return urlsplit(url).path[:_ADDRESS]
 
 
-def _event(path: str | None) -> dict[str, Any]:
-    if not path:
-        return {}
+def _number(path: str | None) -> int | None:
+    """Return what the event's file says is the number of its pull request, if anything."""
     try:
-        found = json.loads(read_given(path))
+        event = parsed(read_given(path)) if path else None
     except (FileRefused, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    found = event if isinstance(event, dict) else {}
+    about = found.get("pull_request") or found.get("issue")
+    number = about.get("number") if isinstance(about, dict) else None
+    return number if _is_number(number) else None
