@@ -155,7 +155,8 @@ def who(environ: Mapping[str, str], *, agent: bool = False) -> str:
     """Name the user of this process, for people; in CI, the user that the job runs for."""
     user = next(filter(None, map(environ.get, _ACTORS)), None) or _user()
     of_agent = ", by an agent" if agent else ""
-    return f"{user}@{platform.node()} (process {os.getpid()}{of_agent})"
+    who = f"{user}@{platform.node()} (process {os.getpid()}{of_agent})"
+    return who.encode(errors="replace").decode()  # a state takes only UTF-8
 
 
 def _held(held: Any) -> LockHeld:

@@ -305,3 +305,11 @@ def test_a_run_that_is_over_is_driven_no_more(tmp_path: Path) -> None:
     JournalWriter(lease, "RUN1", made.began, made.clock.time).end("cancelled")
     made.at(60.0)
     assert made.seen() == [(10.0, 20.0)]
+
+
+@pytest.mark.parametrize("name", ["GITHUB_ACTOR", "LOGNAME"])
+def test_a_user_whose_name_is_not_utf8_can_be_written_down(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "a\udcff")
+    assert leases.who({name: "a\udcff"}).encode().startswith(b"a?@")
