@@ -50,7 +50,7 @@ class PlanResolver:
 
     def _resolve(self, stage: Stage) -> Resolved:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
-        known = gather_again(self.plan, operation, self.database)
+        known = gather_again(self.plan, operation, self.database, datetime.now(UTC))
         found = stage_as_of_now(known, stage)
         asked = {check.question.of for check in self.plan.checks}
         asked |= {measure.question.of for measure in self.plan.coverage}

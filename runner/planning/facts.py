@@ -34,6 +34,7 @@ from runner.planning.items import ProblemGroups, find_workspaces, workspace_coll
 from runner.planning.rows import (
     Kept,
     LookedUp,
+    as_queried,
     fits_age,
     fits_glob,
     fits_name,
@@ -96,19 +97,25 @@ def _own(plan: BackfillPlan) -> list[str]:
     return [name for name in names if name not in ("repo", "workspace", "once")]
 
 
-def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
+def gather_again(
+    plan: BackfillPlan, operation: Operation, database: Database, now: datetime
+) -> BackfillPlan:
     """Query again what `operation` looks up and runs for, in a plan that was already gathered."""
     BUDGET.begin()
     asker = _Asker(plan, database)
     attributes = {**plan.found.attributes, **asker.lookups(_used(plan, [operation]))}
     ambiguous = {**plan.found.ambiguous, **asker.ambiguous}
-    known = plan
     if operation.for_each in _own(plan):
-        asker.plan = known = plan.having(**{operation.collection: asker.again(operation)})
+        asker.again(operation.collection)
         attributes |= asker.lookups(_used(plan, [operation]))
+    known = asker.plan
     for name in ["repo", *_own(plan)]:
         items = known.collections[name]
-        known = known.having(**{name: _joined(items, plan.lookups, attributes)})
+        found_out = _joined(items, plan.lookups, attributes)
+        if name in asker.anew:
+            items, _ = asker.aged(items, found_out, now)
+            found_out = _joined(items, plan.lookups, attributes)
+        known = known.having(**{name: found_out})
     known = known.having(**asker.own_rows(known, [operation]))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
@@ -135,6 +142,7 @@ class _Asker:
     warnings: list[Problem] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     ambiguous: dict[str, frozenset[Json]] = field(default_factory=dict)
+    anew: list[str] = field(default_factory=list)  # collections that were queried again
 
     def answered(
         self, items: Collection, about: ItemsOf | None = None, *, deferred: bool = False
@@ -166,10 +174,23 @@ class _Asker:
         # Problems with these rows are already recorded.
         return found if found is items or len(self.problems) > before else self._checked(found)
 
-    def again(self, operation: Operation) -> Collection:
-        """Query a collection again, for an operation that is resolved when its stage starts."""
-        kept, _ = self.named(self.selected(operation.collection))
-        return kept
+    def again(self, name: str) -> None:
+        """Query a collection again, and of a product its parts, for an operation that is resolved
+        when its stage starts."""
+        items = self.plan.collections[name]
+        items = replace(items, rows=as_queried(items.rows))
+        parts = items.rows.wanted.values() if isinstance(items.rows, Product) else ()
+        for part in dict.fromkeys(parts):
+            if part in _own(self.plan) and part not in self.anew:
+                self.again(part)
+        before, self.plan = self.plan, self.plan.having(**{name: items})
+        found = self.selected(name)
+        if found is items or (parts and not {*parts} & {*self.anew}):  # nothing of it is queried
+            self.plan = before
+            return
+        kept, _ = self.named(found)
+        self.plan = self.plan.having(**{name: kept})
+        self.anew.append(name)
 
     def _checked(self, items: Collection) -> Collection:
         """Check items that were unknown when the plan was read."""

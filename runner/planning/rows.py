@@ -114,6 +114,13 @@ def unjoined(rows: Rows) -> Rows:
     return rows.rows if isinstance(rows, Joined) else rows
 
 
+def as_queried(rows: Rows) -> Rows:
+    """Return the rows without filters and lookups."""
+    while isinstance(rows, Kept | Joined):
+        rows = rows.rows
+    return rows
+
+
 def joined(
     rows: Rows,
     lookups: Sequence[Lookup],

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -315,9 +315,70 @@ def test_a_deferred_operation_is_asked_again_and_nothing_else_is(tmp_path: Path)
     (stage,) = plan.stages
     assert stage.deferred
     later = Fake({"ids": repos("o/a", "o/b", id=2)})
-    now = stage_as_of_now(gather_again(known, known.operations[0], later), stage)
+    now = stage_as_of_now(gather_again(known, known.operations[0], later, NOW), stage)
     assert [event.data for _, event in now.items.events()] == [{"id": 2}, {"id": 2}]
     assert [name for name, _ in later.asked] == ["ids"]
+
+
+OWN = """\
+operations:
+  sync: {event: a/sync, for_each: %s, resolve: stage, payload: {x: "{{ row.x | default(0) }}"}}
+"""
+THEIRS = """\
+collections:
+  left: {query: select left, item: "{{ row.name }}"}
+  days: [mon]
+  cells: {matrix: {left: left, day: days}}
+operations: [sync]
+"""
+FOR_LEFT = "{query: 'select more where name in :keys', key: name, for: left}"
+
+
+@pytest.mark.parametrize(
+    ("for_each", "more", "found"),
+    [
+        ("left", "", ["a", "b", "c", "d"]),
+        ("left", "filter: {left: ['!b']}\n", ["a", "c", "d"]),
+        ("left", "filter: {left: ['!x']}\n", ["a", "b", "c", "d"]),
+        ("left", "filter: {left: {age: {of: at, newer_than: 30d}}}\n", ["a", "c"]),
+        ("left", f"lookups: {{more: {FOR_LEFT}}}\n", ["a", "b", "c", "d"]),
+        ("cells", "", ["a/mon", "b/mon", "c/mon", "d/mon"]),
+        ("cells", "filter: {cells: ['!b/*']}\n", ["a/mon", "c/mon", "d/mon"]),
+        ("cells", "filter: {left: ['!b']}\n", ["a/mon", "c/mon", "d/mon"]),
+    ],
+)
+def test_a_deferred_operation_finds_new_items_whatever_filters_and_joins_them(
+    tmp_path: Path, for_each: str, more: str, found: list[str]
+) -> None:
+    catalog = HEAD + OWN % for_each
+    new, old = "2026-11-20T00:00:00Z", "2026-01-01T00:00:00Z"
+    first = [{"name": "a", "at": new}, {"name": "b", "at": old}]
+    then = [*first, {"name": "c", "at": new}, {"name": "d", "at": old}]
+    rows: list[dict[str, Json]] = [{"name": name, "x": 7} for name in "abcd"]
+    known = gather(
+        load(tmp_path, THEIRS + more, catalog), Fake({"left": [*first], "more": rows}), NOW
+    )
+    (stage,) = build_execution_plan(known).stages
+    later = Fake({"left": [*then], "more": rows})
+    now = stage_as_of_now(gather_again(known, known.operations[0], later, NOW), stage)
+    assert [item for item, _ in now.items.raw()] == found
+    looked_up = 7 if "lookups" in more else 0
+    assert {event.data["x"] for _, event in now.items.events()} == {looked_up}
+
+
+@pytest.mark.parametrize("for_each", ["left", "cells"])
+def test_what_is_not_queried_keeps_its_items_when_its_stage_starts(
+    tmp_path: Path, for_each: str
+) -> None:
+    """As it ages, it is still the same: the preview showed all of it."""
+    query = '{query: select left, item: "{{ row.name }}"}'
+    written = "[{name: a, at: '2026-11-20T00:00:00Z'}]"
+    body = THEIRS.replace(query, written) + "filter: {left: {age: {of: at, newer_than: 30d}}}\n"
+    known = gather(load(tmp_path, body, HEAD + OWN % for_each), Fake({}), NOW)
+    (stage,) = build_execution_plan(known).stages
+    later = NOW + timedelta(days=90)
+    now = stage_as_of_now(gather_again(known, known.operations[0], Fake({}), later), stage)
+    assert [*now.items.raw()] == [*stage.items.raw()] != []
 
 
 def test_a_run_that_goes_on_keeps_the_items_that_it_began_with(tmp_path: Path) -> None:
@@ -389,7 +450,7 @@ def test_no_planning_pays_for_what_another_has_used_up(tmp_path: Path) -> None:
 
     known = anew(lambda: gather(loaded, database, NOW))
     built = anew(lambda: build_execution_plan(known))
-    again = anew(lambda: gather_again(known, known.operations[0], database))
+    again = anew(lambda: gather_again(known, known.operations[0], database, NOW))
     stage = anew(lambda: stage_as_of_now(again, built.stages[0]))
     assert sent(built) == [("o/a", {"id": "none1"})]
     assert stage == built.stages[0]

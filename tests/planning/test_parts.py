@@ -361,7 +361,7 @@ operations:
     late, drain = part.stages
     assert [(s.deferred, s.until is None) for s in (late, drain)] == [(True, True), (False, True)]
     now = Fake({"rows": [{"id": "b"}, {"id": "c"}, {"id": "d"}]})
-    known = gather_again(plan, plan.operations[0], now)
+    known = gather_again(plan, plan.operations[0], now, NOW)
     found = stage_as_of_now(known, late)
     assert part.partial is not None
     assert [item for item, _ in Choice(part.partial, known).of(found).items.raw()] == ["c"]
