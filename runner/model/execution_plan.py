@@ -110,9 +110,12 @@ class StageSpec(ABC):
     @property
     def goal_finds_out(self) -> bool:
         """Whether its goal is about items that it resolves when it starts."""
-        own = self.for_each not in ("repo", "workspace", "once", "row")
-        named = self.until.question.parameters if self.until else ()
-        return own and not {self.for_each, "ids"}.isdisjoint(named)
+        given = ("repo", "workspace", "once", "row")
+        if self.until is None or self.for_each in given:
+            return False
+        question = self.until.question
+        of_parts = question.of not in (None, *given)  # of a product
+        return of_parts or not {self.for_each, "ids"}.isdisjoint(question.parameters)
 
     @property
     def event_names(self) -> tuple[str, ...]:

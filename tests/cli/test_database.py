@@ -594,11 +594,15 @@ checks:
 @pytest.mark.parametrize(
     ("there", "raised"), [(0, ["--max-rounds", "9"]), (1, ["--max-rounds", "9"]), (1, [])]
 )
-@pytest.mark.parametrize("goes_by", ["name in :left", "id in :ids"])
+@pytest.mark.parametrize(
+    ("for_each", "goes_by"),
+    [("left", "name in :left"), ("left", "id in :ids"), ("cells", "name in :left")],
+)
 def test_a_goal_is_about_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill,
     tmp_path: Path,
     database: Path,
+    for_each: str,
     goes_by: str,
     there: int,
     raised: list[str],
@@ -617,6 +621,9 @@ def test_a_goal_is_about_the_items_that_a_stage_finds_out_as_it_starts(
     with closing(sqlite3.connect(database)) as db, db:
         db.execute("UPDATE repositories SET pending = 0")
         db.executemany("INSERT INTO repositories VALUES (?, ?, 10)", [(10, "n/10")] * there)
+    of, key, goes_by_each = "", "id", goes_by
+    if for_each == "cells":  # whose items are called by both parts
+        of, key, goes_by_each = "left.", "name || '/mon'", "name || '/mon' in :cells"
     catalog = f"""\
 apiVersion: backfill/v1
 kind: OperationCatalog
@@ -624,21 +631,23 @@ operations:
   make: {{event: app/make, for_each: once, payload: {{}}}}
   drain:
     event: app/drain
-    for_each: left
+    for_each: {for_each}
     after: [make]
-    payload: {{id: "{{{{ row.id }}}}"}}
+    payload: {{id: "{{{{ row.{of}id }}}}"}}
     until:
       query: select count(*) as n from repositories where pending > 0 and {goes_by}
       expect: {{column: n, at_most: 0}}
       max_rounds: 1
     checks:
       - name: each
-        query: select id as item, pending from repositories where {goes_by}
+        query: select {key} as item, pending from repositories where {goes_by_each}
         expect: {{column: pending, at_most: 0}}
 """
     body = """\
 collections:
   left: {query: "select id, name from repositories where pending > 0", item: "{{ row.name }}"}
+  days: [mon]
+  cells: {matrix: {left: left, day: days}}
 operations: [make, drain]
 delay: 0s
 """
