@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from types import MappingProxyType
@@ -29,6 +30,7 @@ _KEYS = (
     "INNGEST_SIGNING_KEY_FALLBACK",
     "INNGEST_API_KEY",
 )
+_PREFIXED = re.compile(r"signkey-\w+-(.{8,})")
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -79,6 +81,8 @@ class Target:
     def clean(self, text: str) -> str:
         """Remove keys from a server's text, which may echo them."""
         keys = [self.event_key, *self.signing_keys, self.api_key] if self.kind != "embedded" else []
+        # Without its prefix a signing key is the same key.
+        keys += [found[1] for key in self.signing_keys if (found := _PREFIXED.fullmatch(key))]
         for key in filter(None, keys):
             if key != NO_EVENT_KEY:
                 text = text.replace(quote(key, safe=""), "***").replace(key, "***")

@@ -24,6 +24,22 @@ def test_cloud_prefers_the_production_event_key() -> None:
     assert not target.local
 
 
+@pytest.mark.parametrize(
+    "echoed",
+    [
+        "evt/0123",
+        "evt%2F0123",
+        "signkey-prod-0123456789abcdef",
+        "0123456789abcdef",
+        "api0123456789",
+    ],
+)
+def test_what_a_server_echoes_has_no_key_in_any_form_that_works(echoed: str) -> None:
+    env = {"INNGEST_EVENT_KEY": "evt/0123", "INNGEST_API_KEY": "api0123456789"}
+    target = resolve("cloud", env | {"INNGEST_SIGNING_KEY": "signkey-prod-0123456789abcdef"})
+    assert target.clean(f"no key {echoed}!") == "no key ***!"
+
+
 def test_the_production_event_key_is_for_cloud_only() -> None:
     target = resolve("dev", {"INNGEST_PRODUCTION_EVENT_KEY": "production"})
     assert target.event_key != "production"
