@@ -68,11 +68,7 @@ class Drive:
 
 
 async def drive(
-    session: Session,
-    what: Drive,
-    observer: Observer,
-    stop: asyncio.Event,
-    noted: set[str] | None = None,
+    session: Session, what: Drive, observer: Observer, stop: asyncio.Event, noted: set[str]
 ) -> tuple[Ending, RunContext]:
     """Execute the plan until it ends, or until `stop` is set. `noted`: see `Outbox`.
 
@@ -81,8 +77,7 @@ async def drive(
     async with _opened(session, what, observer, stop) as context:
         try:
             store, run_id = session.store, context.journal.run_id
-            known = set[str]() if noted is None else noted
-            outbox = Outbox(store, run_id, session.environ, observer.note, known)
+            outbox = Outbox(store, run_id, session.environ, observer.note, noted)
             async with beside(outbox.keep()), beside(watch(context.journal, stop)):
                 return await execute(what.plan, context), context
         except (TargetDown, Incomplete):

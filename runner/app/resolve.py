@@ -59,13 +59,13 @@ class PlanResolver:
         of = known.collections[operation.collection]
         rows = of.rows if names else ()
         ids = {of.kind.name_of(row): row["id"] for row in rows if row.get("id") is not None}
-        sent = frozenset(names)
-        binder = Binder(known, lambda kind, name: kind != stage.for_each or name in sent)
         goal = None
         if operation.until and stage.goal_finds_out:
+            sent = frozenset(names)
+            binder = Binder(known, lambda kind, name: kind != stage.for_each or name in sent)
             goal = binder.until(operation.until, operation.name).question
-        if binder.problems:
-            raise InvalidPlan(ranked(binder.problems))
+            if binder.problems:
+                raise InvalidPlan(ranked(binder.problems))
         if self.partial is None:
             return Resolved(found, names, goal, ids)
         choice = Choice(self.partial, known)

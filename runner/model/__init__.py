@@ -63,6 +63,7 @@ from runner.model.problem import (
     Severity,
 )
 from runner.model.question import (
+    BUILT_IN,
     MAX_ROWS,
     RUN_STARTED,
     BoundQuestion,
@@ -156,6 +157,7 @@ from runner.model.value import (
 )
 
 __all__ = [
+    "BUILT_IN",
     "ENDED",
     "FAILURES",
     "IN_WORDS",

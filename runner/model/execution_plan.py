@@ -22,7 +22,7 @@ from runner.model.plan import (
     WindowGuard,
 )
 from runner.model.problem import Problem
-from runner.model.question import BoundQuestion, Check, Fact, Measure, Needs, Until
+from runner.model.question import BUILT_IN, BoundQuestion, Check, Fact, Measure, Needs, Until
 from runner.model.value import Data, frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job must start
@@ -105,12 +105,12 @@ class StageSpec(ABC):
     def finds_out(self, question: BoundQuestion) -> bool:
         """Whether the question is about items that a deferred stage resolves when it starts."""
         of = question.of
-        return of == self.for_each and of not in ("repo", "workspace", "once")
+        return of == self.for_each and of not in BUILT_IN
 
     @property
     def goal_finds_out(self) -> bool:
         """Whether its goal is about items that it resolves when it starts."""
-        given = ("repo", "workspace", "once", "row")
+        given = (*BUILT_IN, "row")
         if self.until is None or self.for_each in given:
             return False
         question = self.until.question

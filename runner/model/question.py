@@ -14,6 +14,7 @@ MAX_ROWS = 100_000
 Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]
 ItemKind: TypeAlias = str  # a value of `for_each`
+BUILT_IN: tuple[ItemKind, ...] = ("repo", "workspace", "once")  # the others are a plan's own
 RUN_STARTED = "run.started_at"
 _SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # in column names
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from runner.model import (
+    BUILT_IN,
     RUN_STARTED,
     BackfillPlan,
     BoundQuestion,
@@ -35,7 +36,6 @@ from runner.spec.units import BOUNDS, is_time, unmet
 
 _NAMED = 5
 Keeps: TypeAlias = Callable[[str, str], bool]  # takes `for_each` and the item's name
-_BUILT_IN = ("repo", "workspace", "once")
 
 
 @frozen
@@ -114,7 +114,7 @@ def items_of(
     else:
         kept, workspaces, own = _of_one(plan, known, operation, skipped, keeps)
     kind = operation.for_each if operation and operation.for_each in own else "repo"
-    if also is not None and also in plan.collections and also not in (*_BUILT_IN, *own):
+    if also is not None and also in plan.collections and also not in (*BUILT_IN, *own):
         names = [operation.name] if operation else [one.name for one in plan.operations]
         name_of = plan.collections[also].kind.name_of
         others = _kept(plan.collections[also], names)
@@ -143,7 +143,7 @@ def _of_any(plan: BackfillPlan, known: Collection, keeps: Keeps) -> _Found:
     workspaces = [one for one in _names(known, every) if keeps("workspace", one)]
     own: dict[ItemKind, list[Data]] = {}
     for kind in {one.for_each: None for one in plan.operations}:
-        if kind not in (*_BUILT_IN, "row"):
+        if kind not in (*BUILT_IN, "row"):
             alike = [one.name for one in plan.operations if one.for_each == kind]
             items = plan.collections[kind]
             name_of = items.kind.name_of
@@ -200,7 +200,7 @@ class Binder:
     def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
         """Record what an operation skips. A deferred one may still run for what it skips today, if
         it looks its items up, or queries them, when its stage starts."""
-        changing = operation.lookups or operation.for_each not in _BUILT_IN
+        changing = operation.lookups or operation.for_each not in BUILT_IN
         later = changing and (operation.deferred or operation.until)
         self._skipped[operation.name] = () if later else skipped
 
@@ -274,7 +274,7 @@ class Binder:
 
     def _items_of(self, operation: str | None, of: ItemKind | None) -> ItemsOf:
         found = next((one for one in self.plan.operations if one.name == operation), None)
-        own = of in _BUILT_IN or (found is not None and of == found.for_each)
+        own = of in BUILT_IN or (found is not None and of == found.for_each)
         key = operation, None if own else of
         if key not in self._items:
             skipped = self._skipped.get(operation or "", ())

@@ -12,6 +12,7 @@ import orjson
 
 from runner.errors import InvalidPlan
 from runner.model import (
+    BUILT_IN,
     BackfillPlan,
     Collection,
     Data,
@@ -94,7 +95,7 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
 def _own(plan: BackfillPlan) -> list[str]:
     """Return the plan's own collections, each product after its parts."""
     names = (name for name, items in plan.collections.items() if items.kind.for_each == name)
-    return [name for name in names if name not in ("repo", "workspace", "once")]
+    return [name for name in names if name not in BUILT_IN]
 
 
 def gather_again(

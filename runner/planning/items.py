@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
+    BUILT_IN,
     BackfillPlan,
     Collection,
     Data,
@@ -68,10 +69,6 @@ class Source:
         return skipped_by(self.items.kind, row, operation)
 
 
-# Their order follows from that of the repositories.
-_AS_IS = ("repo", "workspace", "once")
-
-
 class Sources:
     """The items of a plan's collections in sending order, resolved on first use."""
 
@@ -79,7 +76,9 @@ class Sources:
         self._plan = plan
         self._order, self.unknown = ordered(plan.repositories, plan.order_by)
         self._orders = {"repo": self._order}
-        for name in {one.collection: None for one in plan.operations if one.for_each not in _AS_IS}:
+        # The order of the built-in ones follows from that of the repositories.
+        own = (one.collection for one in plan.operations if one.for_each not in BUILT_IN)
+        for name in dict.fromkeys(own):
             self._orders[name], unknown = ordered(plan.collections[name].rows, plan.order_by)
             self.unknown = [one for one in self.unknown if one in unknown]
         self._found: dict[str, Source] = {}

@@ -226,8 +226,7 @@ def _comparable(attribute: str, value: Json) -> Json:
 
 def part_of(rows: Rows, name: str) -> Rows | None:
     """Return the rows of this part of a product; None if there is none."""
-    while isinstance(rows, Kept | Joined):
-        rows = rows.rows
+    rows = as_queried(rows)
     return rows.parts[name].rows if isinstance(rows, Product) and name in rows.parts else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from runner.model import (
+    BUILT_IN,
     Acceptance,
     BackfillPlan,
     Collection,
@@ -170,7 +171,7 @@ def _collections(
 def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
     """Find names that are no collection, and collections that nothing runs for."""
     named, used = checked.value.get("collections", {}), set[str]()
-    there = ["repo", "workspace", "once", *named]
+    there = [*BUILT_IN, *named]
     for path, use in checked.uses():
         entry = catalog.get(use["use"])
         if entry is None:  # an unknown operation may run for any of them

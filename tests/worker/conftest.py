@@ -171,7 +171,7 @@ class World:
                 lambda: session.store.start(run_id, plan, lease, follow=self.follow, **record),
                 options,
             )
-            ending, _ = await drive(session, what, Recorder(), asyncio.Event())
+            ending, _ = await drive(session, what, Recorder(), asyncio.Event(), set())
             lease.release()
             return ending
 
