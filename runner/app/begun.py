@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -139,20 +139,20 @@ def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalRead
     asked = {check.name: check.question for check in kept.checks}
     measured = dict(kept.coverage)
 
-    def as_found_out(
-        name: str, question: BoundQuestion, before: Mapping[str, BoundQuestion]
+    def as_found(
+        now: BoundQuestion, then: BoundQuestion | None, operation: str | None
     ) -> BoundQuestion:
-        then = before.get(name)
-        if then is None or then.query != question.query:
-            return question
-        return then if any(stage.finds_out(question) for stage in begun) else question
+        if then is None or then.query != now.query:
+            return now
+        return then if any(built.finds_out(stage, now, operation) for stage in begun) else now
 
     checks = tuple(
-        replace(check, question=as_found_out(check.name, check.question, asked))
+        replace(check, question=as_found(check.question, asked.get(check.name), check.operation))
         for check in built.checks
     )
     coverage = tuple(
-        Measure(name, as_found_out(name, question, measured)) for name, question in built.coverage
+        Measure(name, as_found(question, measured.get(name), None))
+        for name, question in built.coverage
     )
     return replace(built, stages=stages, checks=checks, coverage=coverage)
 

@@ -12,6 +12,7 @@ from runner.app.session import Session
 from runner.errors import InvalidPlan, StalePlan
 from runner.execution.ports import Resolved
 from runner.model import (
+    BUILT_IN,
     BackfillPlan,
     Database,
     ExecutionPlan,
@@ -21,7 +22,7 @@ from runner.model import (
     Stage,
     frozen,
 )
-from runner.planning.binding import Binder
+from runner.planning.binding import Binder, Keeps, items_of, keep_all
 from runner.planning.build import stage_as_of_now
 from runner.planning.facts import gather, gather_again
 from runner.planning.items import remembered, to_remember
@@ -52,26 +53,31 @@ class PlanResolver:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
         known = gather_again(self.plan, operation, self.database, datetime.now(UTC))
         found = stage_as_of_now(known, stage)
-        asked = {check.question.of for check in self.plan.checks}
-        asked |= {measure.question.of for measure in self.plan.coverage}
-        about = stage.for_each in asked or stage.goal_finds_out
-        names = item_names(known, found) if about else []
-        of = known.collections[operation.collection]
-        rows = of.rows if names else ()
-        ids = {of.kind.name_of(row): row["id"] for row in rows if row.get("id") is not None}
+        asked = {check.question.of for check in self.plan.checks if check.question.of}
+        asked |= {one.question.of for one in self.plan.coverage if one.question.of}
+        own = stage.for_each
+        names = item_names(known, found) if own in asked or stage.goal_finds_out else []
         goal = None
         if operation.until and stage.goal_finds_out:
             sent = frozenset(names)
-            binder = Binder(known, lambda kind, name: kind != stage.for_each or name in sent)
+            binder = Binder(known, lambda kind, name: kind != own or name in sent)
             goal = binder.until(operation.until, operation.name).question
             if binder.problems:
                 raise InvalidPlan(ranked(binder.problems))
-        if self.partial is None:
-            return Resolved(found, names, goal, ids)
-        choice = Choice(self.partial, known)
-        left_out = {one.item for one in choice.left_out(found)}
-        names = [name for name in names if name not in left_out]
-        return Resolved(choice.of(found), names, goal, ids)
+        keeps: Keeps = keep_all
+        if self.partial is not None:
+            choice = Choice(self.partial, known)
+            keeps, left_out = choice.keeps, {one.item for one in choice.left_out(found)}
+            names = [name for name in names if name not in left_out]
+            found = choice.of(found)
+        of = known.collections[operation.collection]
+        rows = of.rows if names else ()
+        ids = {of.kind.name_of(row): row.get("id") for row in rows}
+        items = {own: {name: ids.get(name) for name in names}}
+        if own not in BUILT_IN:
+            for part in asked.intersection(known.collections).difference((own, *BUILT_IN)):
+                items[part] = items_of(known, operation, keeps=keeps, also=part).with_ids(part)
+        return Resolved(found, items, goal)
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

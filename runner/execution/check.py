@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TypeVar
 
 from runner.errors import PreflightRefused
@@ -21,9 +20,10 @@ from runner.execution.judge import (
     judge,
 )
 from runner.execution.pacing import Waits
-from runner.execution.ports import Clock, Journal, JournalReads, Patiently
+from runner.execution.ports import Clock, Journal, JournalReads, Patiently, Resolved
 from runner.execution.progress import Tracker
 from runner.model import (
+    BUILT_IN,
     RUN_STARTED,
     BoundQuestion,
     Check,
@@ -45,7 +45,6 @@ from runner.spec.questions import OF_RUNS, names_of
 
 _CLOCK = "clock"  # in the journal: the database's time when the run began
 _T = TypeVar("_T")
-_NO_IDS: Mapping[str, Json] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -258,48 +257,30 @@ def ask_now(check: Check, database: LiveDatabase) -> Verdict:
     return verdict.under(database.row_security(query, given))
 
 
-def proving(
-    plan: ExecutionPlan,
-    stage: Stage,
-    names: Sequence[str],
-    ids: Mapping[str, Json] = _NO_IDS,
-    *,
-    begun: bool,
-) -> ExecutionPlan:
-    """Limit checks and coverage to the items that the stage has resolved, some of which have `ids`.
+def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPlan:
+    """Limit checks and coverage to the items that a stage has resolved.
 
     Earlier items are kept if rounds were `begun` before, and for checks that do not belong to the
     stage's operation.
     """
-    others = {
-        name
-        for other in plan.stages
-        if other.for_each == stage.for_each and other.number != stage.number
-        for name in other.operations
-    }
+    stage = found.stage
 
-    def found_out(check: Check) -> Check:
-        its_own = check.operation in stage.operations
-        earlier = check.question.items if begun or not its_own else ()
-        question = check.question.of_items((*earlier, *names), ids, by_id=its_own)
-        return replace(check, question=question)
+    def as_found(asked: BoundQuestion, operation: str | None, *, earlier: bool) -> BoundQuestion:
+        items = found.items.get(asked.of) if asked.of else None
+        if items is None or not plan.finds_out(stage, asked, operation):
+            return asked
+        by_id = operation in stage.operations and asked.of == stage.for_each
+        return asked.of_items(items, earlier=earlier, by_id=by_id)
 
-    checks = (
-        found_out(one) if stage.finds_out(one.question) and one.operation not in others else one
-        for one in plan.checks
-    )
+    def proved(check: Check) -> Check:
+        earlier = begun or check.operation not in stage.operations
+        return replace(check, question=as_found(check.question, check.operation, earlier=earlier))
 
-    def measured(asked: BoundQuestion) -> BoundQuestion:
-        return asked.of_items((*asked.items, *names), ids)
-
-    coverage = (
-        Measure(name, measured(asked) if stage.finds_out(asked) else asked)
-        for name, asked in plan.coverage
-    )
-    return replace(plan, checks=tuple(checks), coverage=tuple(coverage))
+    coverage = (Measure(name, as_found(of, None, earlier=True)) for name, of in plan.coverage)
+    return replace(plan, checks=tuple(map(proved, plan.checks)), coverage=tuple(coverage))
 
 
-def remember_members(journal: Journal, stage: Stage, number: int, names: Sequence[str]) -> None:
+def remember_members(journal: Journal, stage: Stage, number: int, names: Iterable[str]) -> None:
     """Record the items of a round: the events of groups do not name them."""
     journal.remember(_members(stage, number), list(names))
 
@@ -307,10 +288,10 @@ def remember_members(journal: Journal, stage: Stage, number: int, names: Sequenc
 def _as_sent(check: Check, stages: Sequence[Stage], journal: JournalReads) -> Check:
     """Limit a check to the items that its stage resolved when it started."""
     question = check.question
-    if check.moment != "after" or question.of is None or not stages[0].deferred:
+    if check.moment != "after" or question.of not in BUILT_IN or not stages[0].deferred:
         return check
     (stage, *_) = stages
-    if question.of != stage.for_each or stage.finds_out(check.question):
+    if question.of != stage.for_each:
         return check
     names: Collection[str] = {item for item, _ in stage.items.raw()}
     if stage.grouped:

@@ -14,6 +14,7 @@ from runner.model import (
     ExecutionPlan,
     Failure,
     Function,
+    ItemKind,
     Job,
     JobLink,
     Json,
@@ -138,14 +139,14 @@ class Guard(Protocol):
 
 
 class Resolved(NamedTuple):
-    """A deferred stage with its current items. `items`: their names, one by one even if events are
-    grouped, if a check or a coverage is about them; `ids`: those that they have; `goal`: its goal's
+    """A deferred stage with its current items. `items`: the names of those that a check or a
+    coverage is about, one by one even if events are grouped, with their ids, None without one; also
+    those of other collections of the plan, such as the parts of a product. `goal`: its goal's
     question about them."""
 
     stage: Stage
-    items: Sequence[str] = ()
+    items: Mapping[ItemKind, Mapping[str, Json]] = MappingProxyType({})
     goal: BoundQuestion | None = None
-    ids: Mapping[str, Json] = MappingProxyType({})
 
 
 class Resolver(Protocol):

@@ -104,9 +104,10 @@ class Rounds:
         if stage.until and stage.goal_finds_out:
             goal = _goal_of(stage.until, found, begun=bool(rounds))
             grown = replace(grown, until=replace(stage.until, question=goal))
-        plan = proving(plan, stage, found.items, found.ids, begun=bool(rounds))
+        plan = proving(plan, found, begun=bool(rounds))
         if stage.grouped:
-            remember_members(self.journal, stage, len(rounds) + 1, found.items)
+            members = found.items.get(stage.for_each, ())
+            remember_members(self.journal, stage, len(rounds) + 1, members)
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
 
     def over(self, stage: Stage, rest: float = 0.0) -> Next | None:

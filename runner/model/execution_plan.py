@@ -102,11 +102,6 @@ class StageSpec(ABC):
     def operations(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.members) or (self.operation,)
 
-    def finds_out(self, question: BoundQuestion) -> bool:
-        """Whether the question is about items that a deferred stage resolves when it starts."""
-        of = question.of
-        return of == self.for_each and of not in BUILT_IN
-
     @property
     def goal_finds_out(self) -> bool:
         """Whether its goal is about items that it resolves when it starts."""
@@ -263,6 +258,21 @@ class ExecutionPlan:
     def deferred(self) -> bool:
         """Whether the items of some stage are resolved only when it starts."""
         return any(stage.deferred for stage in self.stages)
+
+    def finds_out(self, stage: Stage, asked: BoundQuestion, operation: str | None) -> bool:
+        """Whether a deferred stage resolves the items of a question when it starts. `operation`:
+        the one that the question belongs to, None for the whole plan.
+
+        These are the stage's own items, unless the question belongs to another stage that runs for
+        such items; and the parts of a product, unless a stage runs for the parts themselves.
+        """
+        if asked.of is None or asked.of in BUILT_IN:
+            return False
+        for_them = [one for one in self.stages if one.for_each == asked.of]
+        if asked.of != stage.for_each:
+            return operation in stage.operations or (operation is None and not for_them)
+        others = (one for one in for_them if one.number != stage.number)
+        return not any(operation in one.operations for one in others)
 
     @property
     def may_send(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.problem import Payload, Problem
@@ -201,9 +200,6 @@ class Question:
     key: str | None = None
 
 
-_NONE: Mapping[str, Json] = MappingProxyType({})
-
-
 @frozen
 class BoundQuestion:
     """A question that is ready to ask. `items`: the names of the items it is about; `ids` go with
@@ -240,14 +236,13 @@ class BoundQuestion:
         items = tuple(dict.fromkeys((*before.items, *self.items)))
         return replace(self, items=items, parameters=given)
 
-    def of_items(
-        self, names: Sequence[str], ids: Mapping[str, Json] = _NONE, *, by_id: bool = False
-    ) -> BoundQuestion:
-        """Ask it about these items of a plan's own collection, of which some have `ids`; this sets
-        its parameter, too. `by_id`: its ``:ids`` are those of the collection."""
-        names = tuple(dict.fromkeys(names))
+    def of_items(self, found: Mapping[str, Json], *, earlier: bool, by_id: bool) -> BoundQuestion:
+        """Ask it about these items of a plan's own collection (names -> ids, None without one);
+        this sets its parameter, too. `earlier`: also about those that it has. `by_id`: its
+        ``:ids`` are those of the collection."""
+        names = tuple(dict.fromkeys((*(self.items if earlier else ()), *found)))
         known = dict(zip(self.items, self.ids, strict=True)) if self.ids else {}
-        known |= ids
+        known |= {name: id_ for name, id_ in found.items() if id_ is not None}
         theirs = tuple(known[name] for name in names) if known.keys() >= set(names) else ()
         given = dict(self.parameters)
         if self.of in given:

@@ -38,6 +38,10 @@ _NAMED = 5
 Keeps: TypeAlias = Callable[[str, str], bool]  # takes `for_each` and the item's name
 
 
+def keep_all(_for_each: str, _name: str) -> bool:
+    return True
+
+
 @frozen
 class ItemsOf:
     """The items that a question is about.
@@ -61,6 +65,9 @@ class ItemsOf:
         """The ids that go with the names; empty if some item has none."""
         found = self.ids.get(kind, ())
         return [] if None in found else found
+
+    def with_ids(self, kind: ItemKind) -> dict[str, Json]:
+        return dict(zip(self.names[kind], self.ids[kind], strict=True))
 
     def lacking(self, question: Question) -> Problem | None:
         """Refuse a question that uses `:ids` if an item has no id."""
@@ -98,7 +105,7 @@ def items_of(
     plan: BackfillPlan,
     operation: Operation | None,
     skipped: Container[str] = (),
-    keeps: Keeps = lambda _for_each, _name: True,
+    keeps: Keeps = keep_all,
     also: ItemKind | None = None,
 ) -> ItemsOf:
     """Return the items that an operation runs for, or all operations.
@@ -192,7 +199,7 @@ class Binder:
     """Binds a plan's questions; resolves the items they are about on first use."""
 
     plan: BackfillPlan
-    keeps: Keeps = lambda _for_each, _name: True
+    keeps: Keeps = keep_all
     problems: list[Problem] = field(default_factory=list)
     _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
     _items: dict[tuple[str | None, ItemKind | None], ItemsOf] = field(default_factory=dict)

@@ -642,6 +642,10 @@ operations:
       - name: each
         query: select {key} as item, pending from repositories where {goes_by_each}
         expect: {{column: pending, at_most: 0}}
+      - name: together
+        query: select count(*) as n from repositories where name in :left and pending = 0
+        each: false
+        expect: {{column: n, at_least: {there + 3}, at_most: {there + 3}}}
 """
     body = """\
 collections:

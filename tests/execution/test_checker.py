@@ -13,7 +13,7 @@ from runner.errors import PreflightRefused
 from runner.execution.check import Checker, QueryRunner, ask_now, needs_run, proving
 from runner.execution.judge import AFTER, BEFORE
 from runner.execution.pacing import Waits
-from runner.execution.ports import Journal
+from runner.execution.ports import Journal, Resolved
 from runner.execution.progress import Tracker
 from runner.model import (
     BoundQuestion,
@@ -464,6 +464,10 @@ def rows(*names: str) -> Table:
     return Table(("repo", "n"), tuple((name, 5) for name in names))
 
 
+def found_out(of_stage: Stage, **ids: int | None) -> Resolved:
+    return Resolved(of_stage, {of_stage.for_each: ids})
+
+
 @pytest.mark.parametrize(
     ("of", "operation", "begun", "items", "ids"),
     [
@@ -485,10 +489,10 @@ def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
     of_stage = replace(stage(1, "sync", deferred=True), for_each=of or "users")
     stages = (of_stage, replace(EMBED, for_each=of_stage.for_each))
     plan = Made([check(operation=operation, question=asked)], stages=stages).checker.plan
-    (found,) = proving(plan, of_stage, ["b", "c"], begun=begun).checks
+    (found,) = proving(plan, found_out(of_stage, b=None, c=None), begun=begun).checks
     assert (found.question.items, found.question.ids) == (items, ids)
     assert found.question.parameters["users"] == (list(items) if of == "users" else ["a", "b"])
-    (same,) = proving(plan, of_stage, ["b"], begun=False).checks
+    (same,) = proving(plan, found_out(of_stage, b=None), begun=False).checks
     if operation == "sync" and of in ("users", "row"):
         assert same.question.ids == (2,), "what is known of an item stays known"
 
@@ -504,7 +508,7 @@ def test_a_check_by_id_is_asked_for_the_ids_that_its_stage_finds_out(
     of_stage = replace(stage(1, "sync", deferred=True), for_each="users")
     operation = of and "sync"
     plan = Made([check(operation=operation, question=asked)], stages=(of_stage,)).checker.plan
-    (found,) = proving(plan, of_stage, ["b", "c"], {"b": 2, "c": 3}, begun=begun).checks
+    (found,) = proving(plan, found_out(of_stage, b=2, c=3), begun=begun).checks
     every = begun or not of
     assert found.question.ids == ((1, 2, 3) if every else (2, 3))
     by_id = [1, 2, 3] if begun else [2, 3]

@@ -89,7 +89,9 @@ class Asked:
         return await attempt()
 
     async def resolve(self, stage: Stage) -> Resolved:
-        return Resolved(replace(stage, items=packed(self.items)), self.items)
+        return Resolved(
+            replace(stage, items=packed(self.items)), {stage.for_each: dict.fromkeys(self.items)}
+        )
 
 
 def packed(names: Sequence[str]) -> Any:
