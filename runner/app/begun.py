@@ -163,7 +163,9 @@ def _as_begun(stage: Stage, then: Stage) -> Stage:
     if stage.until is None or then.until is None or not stage.goal_finds_out:
         return stage
     now, before = stage.until.question, then.until.question
-    return replace(stage, until=replace(stage.until, question=now.with_earlier(before)))
+    # Today's items may be some that it skips; those that it finds are added when it goes on.
+    goal = before if before.asks_like(now) else now.with_earlier(before)
+    return replace(stage, until=replace(stage.until, question=goal))
 
 
 def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:

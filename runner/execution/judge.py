@@ -165,14 +165,16 @@ def compares(check: Check) -> bool:
     return expect.change is not None or (check.unchanged == "fail" and not expect.newer_than)
 
 
-def figure(column: str, table: Table) -> float:
-    """Return the single number of a backlog. Raises ValueError, with a message, for anything
-    else."""
+def figure(column: str, table: Table, *, none: bool = False) -> float:
+    """Return the single number of a backlog; a NULL is 0 if it is that of `none`, as the sum over
+    no items. Raises ValueError, with a message, for anything else."""
     if column not in table.columns:
         raise ValueError(f"the query gives no column `{column}`")
     if len(table.rows) != 1:
         raise ValueError(f"the query gives {counted(len(table.rows), 'row')}, but one is needed")
     value = table.rows[0][table.columns.index(column)]
+    if value is None and none:
+        return 0
     if _is_number(value):
         return value
     raise ValueError(f"`{column}` is {'NULL' if value is None else 'not a number'}")

@@ -68,12 +68,13 @@ class Rounds:
             return Next("done" if rounds else "round")
         try:
             with self.queries.within(self._left(until, rounds)):
-                goal = until.question
+                goal, none = until.question, False
                 if stage.goal_finds_out:
                     found = await self.queries.patient(lambda: self.resolver.resolve(stage))
                     goal = _goal_of(until, found, begun=bool(rounds))
+                    none = not rounds and not found.stage.items
                 table = await self.queries.ask(goal)
-                left = figure(until.expect.column or "", table)
+                left = figure(until.expect.column or "", table, none=none)
                 first_zero = not rounds and left == 0
                 security = await self.queries.row_security(goal) if first_zero else ()
         except InvalidPlan as error:  # as where a round begins

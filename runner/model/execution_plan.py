@@ -105,11 +105,12 @@ class StageSpec(ABC):
     @property
     def goal_finds_out(self) -> bool:
         """Whether its goal is about items that it resolves when it starts."""
-        given = (*BUILT_IN, "row")
-        if self.until is None or self.for_each in given:
+        if self.until is None or self.for_each in ("once", "row"):
             return False
         question = self.until.question
-        of_parts = question.of not in (None, *given)  # of a product
+        if self.for_each in BUILT_IN:  # they are given, but a lookup decides what runs for them
+            return not {"repos", "ids", "workspaces"}.isdisjoint(question.parameters)
+        of_parts = question.of not in (None, *BUILT_IN, "row")  # of a product
         return of_parts or not {self.for_each, "ids"}.isdisjoint(question.parameters)
 
     @property

@@ -225,6 +225,15 @@ class BoundQuestion:
         ids = tuple(self.ids[index] for index in kept) if self.ids else ()
         return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
+    def asks_like(self, other: BoundQuestion) -> bool:
+        """Whether it is the same question, though perhaps about other items."""
+
+        def alike(one: BoundQuestion) -> object:
+            plain = {key: of for key, of in one.parameters.items() if not isinstance(of, list)}
+            return one.query, plain, sorted(one.parameters)
+
+        return alike(self) == alike(other)
+
     def with_earlier(self, before: BoundQuestion) -> BoundQuestion:
         """Ask it about the items of `before`, too."""
         given = {

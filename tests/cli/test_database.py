@@ -712,6 +712,117 @@ operations:
     assert pending(database) == 20
 
 
+@pytest.mark.parametrize("goes_by", ["name in :repos", "id in :ids"])
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_goal_is_not_about_repositories_that_a_lookup_has_the_operation_skip(
+    backfill: Backfill, tmp_path: Path, database: Path, goes_by: str, edited: bool
+) -> None:
+    """Neither in the first rounds, nor once a resume has raised a limit; nor if all are skipped."""
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("ALTER TABLE repositories ADD COLUMN deep INTEGER")
+        db.execute("UPDATE repositories SET deep = (id = 1)")
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  repository:
+    query: select name as repo, id, deep from repositories where name in :keys
+    key: repo
+    required: true
+operations:
+  drain:
+    event: app/drain
+    for_each: repo
+    when: repo.deep == 1
+    payload: {{id: "{{{{ repo.id }}}}"}}
+    until:
+      query: select sum(pending) as n from repositories where {goes_by}
+      expect: {{column: n, at_most: 0}}
+      max_rounds: 1
+"""
+    body = "repos: [o/a, o/b]\noperations: [drain]\ndelay: 0s\n"
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        first = backfill("run", plan, "--target", url, "--format", "json")
+        assert first.status == 7, first.err
+        assert "`n` is 25" in first.err, "of the first only"
+        if edited:
+            file = tmp_path / "catalog.yaml"
+            file.write_text(catalog.replace("max_rounds: 1", "max_rounds: 9"), encoding="utf-8")
+        raised = [] if edited else ["--max-rounds", "9"]
+        again = backfill("resume", "latest", *raised, "--format", "json")
+        assert again.status == 0, again.err
+        assert json.loads(again.out)["totals"]["completed"] == 4
+        assert pending(database) == 20, "the second one's"
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("UPDATE repositories SET deep = 0")
+        none = backfill("run", plan, "--target", url)
+    assert none.status == 0, none.err
+    assert "`drain` has nothing to do: `n` is 0 already" in none.err
+
+
+def test_a_goal_is_not_about_workspaces_that_a_lookup_has_the_operation_skip(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("ALTER TABLE repositories ADD COLUMN deep INTEGER")
+        db.execute("UPDATE repositories SET deep = (id = 1)")
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  there:
+    for: workspace
+    query: select name as workspace, id as nr, deep from repositories where name in :keys
+    key: workspace
+operations:
+  drain:
+    event: app/drain
+    for_each: workspace
+    when: workspace.deep == 1
+    payload: {id: "{{ workspace.nr }}"}
+    until:
+      query: select sum(pending) as n from repositories where name in :workspaces
+      expect: {column: n, at_most: 0}
+"""
+    body = "workspaces: [o/a, o/b]\noperations: [drain]\ndelay: 0s\n"
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == 0, result.err
+    assert pending(database) == 20
+
+
+def test_a_sum_over_no_items_is_a_goal_that_is_reached(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    """SQL has it that it is NULL; a drain that has done its work can be run again."""
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  drain:
+    event: app/drain
+    for_each: left
+    payload: {id: "{{ row.id }}"}
+    until:
+      query: select sum(pending) as n from repositories where name in :left
+      expect: {column: n, at_most: 0}
+"""
+    body = """\
+collections:
+  left: {query: "select id, name from repositories where pending > 0", item: "{{ row.name }}"}
+operations: [drain]
+delay: 0s
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        first = backfill("run", plan, "--target", url)
+        again = backfill("run", plan, "--target", url)
+    assert (first.status, again.status) == (0, 0), again.err
+    assert "`drain` has nothing to do: `n` is 0 already" in again.err
+
+
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_coverage_is_of_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str
