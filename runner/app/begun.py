@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from runner.adapters.inngest.target import Target
 from runner.app.build import build
 from runner.app.plan_files import unchanged
-from runner.app.preflight import refuse_another_address
+from runner.app.preflight import refuse_another_address, refuse_forbidden
 from runner.app.session import Session
-from runner.errors import LockHeld, StalePlan, UsageError
+from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import CANCELLED, RunOptions
 from runner.model import BoundQuestion, ExecutionPlan, Measure, RunRecord, RunState, Stage, frozen
 from runner.planning.compare import first_difference
@@ -49,7 +49,7 @@ def still_open(
         if record.wanted != "cancel":
             target = session.target(record.target, record.path, record.environment)
             refuse_another_address(record, target)
-            plan = _plan_to_send(session, record, from_journal=from_journal)
+            plan = _plan_to_send(session, record, target, from_journal=from_journal)
             plan = _raised(plan, options)
             yield Begun(record, target, plan, lease)
             return
@@ -84,36 +84,46 @@ def _cancelled(record: RunRecord) -> UsageError:
     return UsageError(f"run {record.id} was cancelled and cannot be resumed", hint=hint)
 
 
-def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
+def _plan_to_send(
+    session: Session, record: RunRecord, target: Target, *, from_journal: bool
+) -> ExecutionPlan:
     """Return the plan that the run continues with.
 
     If the files are unchanged this is the journal's: planning would give the same. Raises
-    `StalePlan` if the plan no longer begins with what was sent.
+    `StalePlan` if the plan no longer begins with what was sent, and `PreflightRefused` if a new run
+    of it would be refused for the policy or a missing approval.
     """
     store = session.store
     kept = store.plan_of(record)
     if from_journal or record.parent or unchanged(kept.inputs):
         return kept
-    hint = (
-        "restore the file, or continue with the plan as the run started: `backfill "
-        f"resume {record.id} --from-journal`"
+    as_started = (
+        f"continue with the plan as the run started: `backfill resume {record.id} --from-journal`"
     )
+    hint = f"restore the file, or {as_started}"
     if not Path(record.path).exists():
         raise StalePlan(f"the plan of run {record.id}, {record.path}, no longer exists", hint=hint)
     built = build(
         session,
         record.path,
         dict(record.variables),
+        target=record.target,
         environment=record.environment,
         selectors=kept.partial.selectors if kept.partial else None,
     ).execution_plan
-    journal = store.reading(record)
+    as_reviewed, journal = built, store.reading(record)
     built, sent = _with_rounds(built, kept, journal), journal.next_position()
     if difference := first_difference(kept, built, sent):
         raise StalePlan(
             f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
             hint=hint,
         )
+    if as_reviewed.digest != kept.digest:
+        try:
+            refuse_forbidden(as_reviewed, target)
+        except PreflightRefused as refused:
+            message = f"{record.path} has changed since run {record.id} began: {refused}"
+            raise PreflightRefused(message, hint=f"{refused.hint}; or {as_started}") from None
     if built.digest != kept.digest:
         session.reporter.note(
             f"the plan has changed after what was sent: "

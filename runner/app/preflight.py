@@ -10,6 +10,7 @@ from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
 from runner.app.approval import refuse_unapproved
 from runner.app.doctor import examine_plan, examine_server
+from runner.app.policy import refuse_broken
 from runner.app.session import Session
 from runner.errors import PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
@@ -44,6 +45,12 @@ def preflight(
             raise PreflightRefused(message, hint=hint, findings=fails)
         _tell(session, of_server)
     return Cleared(options, functions)
+
+
+def refuse_forbidden(plan: ExecutionPlan, target: Target) -> None:
+    """Raise `PreflightRefused` if the policy forbids the plan, or its approval is missing."""
+    refuse_broken(plan)
+    refuse_unapproved(plan, target)
 
 
 def tell_of_functions(session: Session, plan: ExecutionPlan, target: Target) -> None:

@@ -14,7 +14,7 @@ from runner.adapters.journal.leases import park
 from runner.app.begun import Begun, still_open
 from runner.app.queries import how_to_go_on
 from runner.app.session import Session
-from runner.errors import LockHeld, StalePlan, UsageError
+from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.ports import Control
 from runner.model import Selectors
@@ -107,6 +107,43 @@ def test_what_has_changed_only_after_what_was_sent_is_sent_as_it_is_now(
     path.write_text(path.read_text().replace(repos(count), repos(3)) + "# a comment\n")
     assert goes_on(session)
     assert heard.notes == []
+
+
+@pytest.mark.parametrize(
+    ("demands", "refused"),
+    [
+        ("approval: {required: true}\n", "test needs an approval"),
+        ("approval: {required: true, over_events: 4}\n", "test needs an approval"),
+        ("", "the policy does not allow test: `small`"),
+    ],
+)
+def test_what_has_changed_needs_what_a_new_run_of_it_needs(
+    session: Session, begin: Begin, demands: str, refused: str
+) -> None:
+    path = begin()
+    before = path.read_text()
+    path.write_text(before.replace(BODY, repos(5) + "operations: [sync]\n" + demands))
+    project = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    if not demands:
+        project += "policy: [{name: small, require: totals.events <= 4}]\n"
+    (path.parent / "backfill.yaml").write_text(project)
+    with pytest.raises(PreflightRefused, match=refused) as error:
+        goes_on(session)
+    assert str(error.value).startswith(f"{path} has changed since run RUN1 began: ")
+    assert "backfill resume RUN1 --from-journal" in (error.value.hint or "")
+    kept = goes_on(session, from_journal=True)
+    assert kept
+    assert kept.plan.events == 3
+    if demands:
+        (path.parent / "approvals").mkdir()
+        digest = build_execution_plan(load_plan(str(path))).digest
+        (path.parent / "approvals" / "one").write_text(digest)
+    else:
+        (path.parent / "backfill.yaml").unlink()
+        session.forget_projects()
+    found = goes_on(session)
+    assert found
+    assert found.plan.events == 5
 
 
 def test_a_part_of_a_plan_stays_that_part(session: Session, begin: Begin) -> None:
