@@ -55,7 +55,7 @@ def build_operation(
     pacing, raised = _pacing(checked, path, use, entry)
     cap, uncounted = _cap(checked, path, use, entry)
     repeat, bad = _repeat(checked, path, use, entry)
-    resolve, _ = entry.written(use, checked.document, path, "resolve")
+    resolve, resolved = entry.written(use, checked.document, path, "resolve")
     for_each = use.get("for_each", entry.for_each)
     own_id, at, origins, faulty = _own_of_events(checked, path, use, entry)
     throttle, unkeyed = _throttle(entry)
@@ -88,6 +88,8 @@ def build_operation(
         queue_timeout=_queue_timeout(checked, use, entry),
     )
     problems += _of_events(operation, origins)
+    if operation.until:
+        problems += _of_rounds(checked, path, use, entry, resolved if resolve == "plan" else None)
     places = {key: _place(checked, path, use, key) for key in ("batch_size", "delay")}
     advice = advise(operation, checked.document, places)
     return operation, [*problems, *wrong, *raised, *uncounted, *bad, *advice]
@@ -153,6 +155,23 @@ def _of_events(operation: Operation, origins: Mapping[str, Origin]) -> Iterator[
     if "group" in origins and operation.repeat:
         message = "`group` makes one event of several items, and `repeat` several events of one"
         yield origins["group"].problem(message, hint="leave one of them out")
+
+
+def _of_rounds(
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, once: Origin | None
+) -> Iterator[Problem]:
+    """Find settings that contradict rounds; `once`: where it says to resolve them with the plan."""
+    if use.get("wait", entry.done) == "sent":
+        key = "wait" if "wait" in use else "done"
+        message = f"`{key}: sent` can have no effect: `until` waits for the jobs of each round"
+        if key in use:
+            yield checked.error(message, (*path, key), hint="leave it out")
+        else:
+            hint = f"leave it out, or write {{use: {entry.name}, wait: completed}}"
+            yield entry.document.problem(message, ("operations", entry.name, key), hint=hint)
+    if once:
+        message = "`resolve: plan` can have no effect: `until` resolves each round when it starts"
+        yield once.problem(message, hint="leave it out")
 
 
 def _throttle(entry: CatalogEntry) -> tuple[Throttle | None, list[Problem]]:
