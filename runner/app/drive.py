@@ -104,12 +104,20 @@ def drive_here(session: Session, what: Drive) -> Summary:
         with _stopped_by_signals(observer) as (stop, signals):
             loop = asyncio.get_running_loop()
             session.stop = lambda: _in_loop(loop, stop.set)
+            if interrupted:
+                stop.set()
             ended, _ = await drive(session, replace(what, journal=opened), observer, stop, noted)
         return ended, signal.SIGINT in signals
 
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        session.stop()
+
     with session.reporter.driving() as observer:
         try:
-            ending, interrupted = blocking(here(observer))
+            ending, signalled = blocking(here(observer), interrupt)
+            interrupted = interrupted or signalled
         except BackfillError as caught:
             error = caught
         except KeyboardInterrupt:

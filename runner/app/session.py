@@ -379,9 +379,12 @@ class Session:
             yield lease
 
 
-def blocking(work: Coroutine[Any, Any, T]) -> T:
+def blocking(work: Coroutine[Any, Any, T], interrupted: Callable[[], None] | None = None) -> T:
     """Run `work` and return its result, even if this thread has a running event loop, as in a
-    notebook."""
+    notebook.
+
+    `interrupted`: called if ^C comes to such a thread, which then waits for the work to end.
+    """
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
@@ -389,5 +392,34 @@ def blocking(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+    with ThreadPoolExecutor(1) as pool, _raising_interrupts() as outer:
+        result = pool.submit(asyncio.run, work)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            if interrupted is None:
+                raise
+            interrupted()
+            outer()  # a caller that drives several runs stops as well
+            return result.result()
+
+
+@contextmanager
+def _raising_interrupts() -> Iterator[Callable[[], None]]:
+    """Let ^C raise KeyboardInterrupt; a running loop's own handler would only cancel a task that
+    waits for this thread. Yields what calls that handler."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or before is signal.default_int_handler:
+        yield lambda: None
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield lambda: before(signal.SIGINT, None)
+    finally:
+        signal.signal(signal.SIGINT, before)

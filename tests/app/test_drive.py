@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,47 @@ def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
     assert "stopping after the request in flight" in heard.notes
     assert [signal.getsignal(one) for one in numbers] == before
     assert session.status(stopped.run_id).record.status == "incomplete"
+    again = session.resume(stopped.run_id)
+    assert again
+    assert (again.status, again.totals.completed) == ("completed", 5)
+
+
+class Killing(Recorder):
+    """An observer that sends ^C to the process, once, after something was sent."""
+
+    killed = False
+
+    def progress(self, progress: StageRecord) -> None:
+        super().progress(progress)
+        if progress.sent and not self.killed:
+            self.killed = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("kind", ["a notebook's loop", "asyncio.run"])
+def test_an_interrupt_ends_a_run_also_where_a_loop_runs_already(
+    session: runner.Session, tmp_path: Path, kind: str
+) -> None:
+    """In a notebook the cell gets what was done; a program whose loop handles ^C ends, too."""
+    plan = session.plan(write_plan(tmp_path, BODY.replace("1ms", "100ms")))
+    found: list[runner.Summary] = []
+
+    async def cell() -> None:
+        found.append(session.run(plan, Killing()))
+        await asyncio.sleep(0)
+
+    before = signal.getsignal(signal.SIGINT)
+    if kind == "asyncio.run":
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(cell())
+    else:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(cell())
+        loop.close()
+    assert signal.getsignal(signal.SIGINT) is before
+    (stopped,) = found
+    assert (stopped.status, stopped.interrupted) == ("incomplete", True)
+    assert 0 < stopped.totals.accepted < 5
     again = session.resume(stopped.run_id)
     assert again
     assert (again.status, again.totals.completed) == ("completed", 5)
