@@ -121,9 +121,8 @@ class Place:
     state: str | None
     environment: str | None
 
-    def session(self, environment: str | None) -> Session:
-        chosen = self.environment if environment is None else environment
-        session = Session(self.state, environ=self.environ, environment=chosen)
+    def session(self) -> Session:
+        session = Session(self.state, environ=self.environ, environment=self.environment)
         session.agent = True
         return session
 
@@ -267,7 +266,7 @@ async def _called(
         with suppress(RuntimeError):  # the server has ended meanwhile
             loop.call_soon_threadsafe(offer, at, total, safe)
 
-    session = place.session(given.get("env"))
+    session = place.session()
     talk = Talk(session, heard)
     session.reporter = talk
 

@@ -14,6 +14,7 @@ from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
 from runner.model import Json, Selectors, frozen
 from runner.spec.files import FileRefused, repository_of, within
+from runner.spec.given import refuse_empty
 from runner.spec.schema import explain_contract, published
 from runner.spec.units import MOST, parse_span
 from runner.spec.whole_numbers import made_whole
@@ -248,6 +249,9 @@ def called(tool: Tool, session: Session, given: Given) -> Answer:
     """Call the tool. Raises `UsageError` for arguments that it does not take."""
     refuse_unfit(tool.takes, given)
     given = made_whole(dict(given), tool.takes)
+    if "env" in given:
+        refuse_empty(environment=given["env"])
+        session.environment_name = given["env"]
     session.collections = {
         name: inside(path) for name, path in given.get("collections", {}).items()
     }

@@ -208,13 +208,15 @@ def test_what_is_not_there_is_said_as_the_command_says_it(agent: Agent) -> None:
     assert "bad.yaml:2:7" in refused.said
 
 
-@pytest.mark.parametrize("arguments", [{}, {"plan": 3}, {"plan": "x", "plam": "y"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"plan": 3}, {"plan": "x", "plam": "y"}, {"plan": "x", "env": ""}]
+)
 def test_arguments_that_do_not_fit_are_refused_in_words(
     agent: Agent, arguments: dict[str, Any]
 ) -> None:
     reply = agent("plan", **arguments)
     assert reply.failed
-    assert "plan" in reply.said
+    assert ("the environment is empty" if "env" in arguments else "plan") in reply.said
     assert "Traceback" not in reply.said
 
 
