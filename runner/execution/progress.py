@@ -132,7 +132,8 @@ class Tracker:
         progress = self._progress[stage]._replace(**changes)  # type: ignore[arg-type]
         driven, through = self._driven.until(now), stage in self._through
         pacing = spec.pacing.tuned(self._control.batch_size, self._control.delay)
-        progress = measured(progress, pacing, self._windows, driven, now, through=through)
+        drains, windows = spec.until is not None, self._windows
+        progress = measured(progress, pacing, windows, driven, now, through=through, drains=drains)
         self._progress[stage] = progress
         self._observer.progress(progress)
 

@@ -129,6 +129,8 @@ def before(
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
     basis = "; ".join([" and ".join(parts), *governs])
     basis = f"{basis}; how long its jobs take is not known" if unknown else basis
+    drains = [f"`{stage.operation}`" for stage in plan.stages if stage.until and stage.total]
+    basis = f"{basis}; with one round of {', '.join(drains)}" if drains else basis
     telling = bool(runs or governs) or goes_by_clock
     whole = Estimate(sum(part.seconds for part in parts_of), basis, telling=telling)
     return within(plan.windows, whole, now, parts_of)
@@ -168,6 +170,8 @@ def left(view: RunView) -> Estimate | None:
     parts, bases = list[Stretch](), list[str]()
     for stage, spec in zip(view.stages, view.plan.stages, strict=True):
         pacing = spec.pacing.tuned(record.batch_size, record.delay)
+        if spec.until and not stage.done:
+            return None  # nobody knows how many rounds it takes
         one = of_stage(stage, pacing, view.now)
         if one:
             parts.append(Stretch(one.seconds, pacing.mean))
@@ -222,8 +226,9 @@ def measured(
     now: float | None,
     *,
     through: bool,
+    drains: bool,
 ) -> StageRecord:
-    """Add the rates while the run was driven, and what is left.
+    """Add the rates while the run was driven, and what is left: unknown for a stage that `drains`.
 
     The stage is done if it was gone `through` and nothing of it is in progress. `now`: None if
     nobody drives the run.
@@ -238,7 +243,7 @@ def measured(
         rate=record.sent / sending if sending else 0.0,
         ends=record.settled / span if record.followed and span else 0.0,
     )
-    return record._replace(left=left_of(record, pacing, windows, now))
+    return record._replace(left=None if drains else left_of(record, pacing, windows, now))
 
 
 def _is_held(record: StageRecord) -> bool:

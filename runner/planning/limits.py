@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from runner.model import RETRIED, CheckResult, Outcome, Round, RunView, Until
+from runner.model import (
+    RETRIED,
+    CheckResult,
+    Outcome,
+    Round,
+    RunView,
+    StageRecord,
+    StageSpec,
+    Until,
+)
 from runner.spec.units import counted, format_duration
 
 PAST = "--past-failures"  # option of `backfill resume`: continue despite failures or a stall
@@ -36,12 +45,20 @@ def resume_command(view: RunView) -> str:
         return command
     for stage, record in zip(view.plan.stages, view.stages, strict=True):
         if stage.until and record.rounds:
-            worked = view.driven.between(record.rounds[0].at, view.now)
+            worked = view.driven.between(record.rounds[0].at, view.now) + _owed(view, stage, record)
             if option := to_raise(stage.until, record.rounds, worked):
                 return f"{command} {option}"
         if view.outstanding and 0 < record.sent == stage.canary < record.total:
             return f"{command} {PAST}"
     return command
+
+
+def _owed(view: RunView, stage: StageSpec, record: StageRecord) -> float:
+    """Return the seconds of the pause that a drain had no time left for when the run ended."""
+    if record.last_sent is None or view.record.ended_at is None:
+        return 0.0
+    pause = stage.pacing.tuned(view.record.batch_size, view.record.delay).mean
+    return max(0.0, record.last_sent + pause - view.record.ended_at)
 
 
 def _is_short(view: RunView) -> bool:

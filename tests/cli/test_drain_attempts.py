@@ -104,3 +104,18 @@ def test_a_retry_of_a_drain_sends_for_an_item_once_and_not_for_those_that_are_do
         assert retried.status == 4, "a later round has made it good"
     else:
         assert json.loads(retried.out)["totals"]["planned"] == 1
+
+
+def test_where_the_pause_before_the_next_batch_takes_a_drains_time_all_say_how_to_go_on(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    catalog = CATALOG.replace("stalled_after: 2", "max_time: 20s")
+    body = BODY.replace("delay: 0s", "delay: 1m\nbatch_size: 1")
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        ended = backfill("run", plan, "--target", url)
+    assert ended.status == 7, ended.err
+    (line,) = [one for one in ended.out.splitlines() if one.startswith("to go on: ")]
+    assert line.endswith(" --max-time 2m")
+    assert line in backfill("status").out.splitlines()
+    assert line.removeprefix("to go on: ") in backfill("report").out

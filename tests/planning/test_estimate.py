@@ -43,7 +43,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 def view(plan: ExecutionPlan, *, now: float = 1022.0, **stage: object) -> RunView:
     head = load_head(dump_head(plan))
     known = NOTHING._replace(**stage)  # type: ignore[arg-type]
-    record = measured(known, head.stages[0].pacing, (), DRIVEN, now, through=False)
+    record = measured(known, head.stages[0].pacing, (), DRIVEN, now, through=False, drains=False)
     return RunView(RECORD, "somebody", head, now, (record,), {}, (), (), driven=DRIVEN)
 
 
@@ -231,6 +231,32 @@ def test_what_comes_after_a_stage_of_which_nothing_is_known_is_not_known_either(
     second = StageRecord(2, "embed", 100)
     estimate = left(replace(shown, stages=(*shown.stages, second)))
     assert (estimate and estimate.seconds) == seconds
+
+
+def test_how_long_a_drain_takes_is_not_known(tmp_path: Path) -> None:
+    """Its rounds are known once they are over. What is left of a run with one is neither."""
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: a/sync, for_each: repo, payload: {}}
+  drain:
+    event: a/drain
+    for_each: repo
+    payload: {}
+    until: {query: select count(*) as n from items, expect: {column: n, at_most: 0}}
+"""
+    body = repos(100) + "operations: [sync, drain]\nbatch_size: 10\ndelay: 5s\n"
+    plan = make_plan(tmp_path, body, catalog=catalog)
+    assert before(plan, {}, 0.0).basis.endswith("; with one round of `drain`")
+    shown = view(plan, began=1000.0, last_sent=1010.0, sent=20)
+    assert shown.stages[0].left
+    drain = StageRecord(2, "drain", 100, began=1000.0, last_sent=1010.0, sent=20)
+    pacing = plan.stages[1].pacing
+    drain = measured(drain, pacing, (), DRIVEN, 1022.0, through=False, drains=True)
+    assert drain.left is None
+    assert left(replace(shown, stages=(shown.stages[0], drain))) is None
+    assert left(replace(shown, stages=(shown.stages[0], drain._replace(done=True))))
 
 
 @pytest.mark.parametrize(

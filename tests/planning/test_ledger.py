@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.errors import InvalidPlan
-from runner.model import BackfillPlan, Covered, Json
+from runner.model import BackfillPlan, Covered, Json, Pacing
 from runner.planning.ledger import (
     Checked,
     LedgerEntry,
@@ -188,11 +188,15 @@ def test_a_drain_is_given_twice_of_what_it_has_used_up(
     assert more_time(short, 0.2) == "--max-time 2s"
 
 
-def drained(*at: float, goal: bool = True) -> tuple[Any, Any]:
-    """A stage, whose rounds began at these times; its limits are three rounds and 80 s."""
+def drained(
+    *at: float, goal: bool = True, sent: float | None = None, delay: float = 0.0
+) -> tuple[Any, Any]:
+    """A stage, whose rounds began at these times, and which sent last at `sent`; its limits are
+    three rounds and 80 s."""
     until = SimpleNamespace(max_rounds=3, max_time=80.0) if goal else None
     rounds = [SimpleNamespace(at=a) for a in at]
-    return SimpleNamespace(until=until, canary=0), SimpleNamespace(rounds=rounds, sent=0, total=9)
+    record = SimpleNamespace(rounds=rounds, sent=0, total=9, last_sent=sent)
+    return SimpleNamespace(until=until, canary=0, pacing=Pacing(1, delay)), record
 
 
 def tried(sent: int, total: int = 9) -> tuple[Any, Any]:
@@ -211,6 +215,8 @@ def tried(sent: int, total: int = 9) -> tuple[Any, Any]:
         ("incomplete", "used up", [drained(10.0, 50.0)], 1, " --max-time 3m"),
         ("incomplete", "used up", [drained(50.0, 60.0), drained(10.0)], 1, " --max-time 3m"),
         ("incomplete", "stopped", [drained(50.0, 60.0)], 1, ""),
+        ("incomplete", "used up", [drained(25.0, sent=96.0, delay=9.0)], 1, " --max-time 2m40s"),
+        ("incomplete", "used up", [drained(25.0, sent=96.0, delay=8.0)], 1, ""),
         ("incomplete", "stopped", [drained(10.0, goal=False), drained()], 1, ""),
         ("incomplete", "canary", [tried(9), tried(2)], 1, " --past-failures"),
         ("incomplete", "canary", [tried(9), tried(2)], 0, ""),
@@ -223,7 +229,9 @@ def test_what_continues_a_run_has_the_option_that_it_needs(
 ) -> None:
     """A drain that reached its limit gets more; a failed canary is passed over."""
     view: Any = SimpleNamespace(
-        record=SimpleNamespace(id="R", status=status, reason=reason),
+        record=SimpleNamespace(
+            id="R", status=status, reason=reason, ended_at=100.0, batch_size=None, delay=None
+        ),
         plan=SimpleNamespace(stages=[spec for spec, _ in stages]),
         stages=[record for _, record in stages],
         driven=SimpleNamespace(between=lambda start, end: end - start),

@@ -184,7 +184,8 @@ def _stages(
         )
         through = _is_through(one, stage, reached=stage.number in reached)
         pacing = stage.pacing.tuned(record.batch_size, record.delay)
-        found.append(measured(one, pacing, plan.windows, driven, now, through=through))
+        drains, windows = stage.until is not None, plan.windows
+        found.append(measured(one, pacing, windows, driven, now, through=through, drains=drains))
     return tuple(found)
 
 
