@@ -15,13 +15,12 @@ from runner.app.preflight import refuse_another_address, refuse_forbidden
 from runner.app.session import Session
 from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import CANCELLED, RunOptions
-from runner.model import BoundQuestion, ExecutionPlan, Measure, RunRecord, RunState, Stage, frozen
+from runner.model import ExecutionPlan, RunRecord, RunState, frozen
 from runner.planning.compare import first_difference
 from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
-    from runner.execution.ports import JournalReads
 
 
 @frozen
@@ -93,6 +92,8 @@ def _plan_to_send(
     `StalePlan` if the plan no longer begins with what was sent, and `PreflightRefused` if a new run
     of it would be refused for the policy or a missing approval.
     """
+    from runner.execution.rounds import with_rounds
+
     store = session.store
     kept = store.plan_of(record)
     if from_journal or record.parent or unchanged(kept.inputs):
@@ -112,7 +113,7 @@ def _plan_to_send(
         selectors=kept.partial.selectors if kept.partial else None,
     ).execution_plan
     as_reviewed, journal = built, store.reading(record)
-    built, sent = _with_rounds(built, kept, journal), journal.next_position()
+    built, sent = with_rounds(built, kept, journal), journal.next_position()
     if difference := first_difference(kept, built, sent):
         raise StalePlan(
             f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
@@ -131,51 +132,6 @@ def _plan_to_send(
             f"{kept.events - sent:,} before"
         )
     return built
-
-
-def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads) -> ExecutionPlan:
-    """Replace the events of rounds that were begun: they stay as resolved then, whatever the files
-    give today."""
-    known = {
-        stage.number: stage
-        for stage in kept.stages
-        if stage.deferred and journal.rounds(stage.number)
-    }
-    stages = tuple(
-        _as_begun(stage, known[stage.number]) if stage.deferred and stage.number in known else stage
-        for stage in built.stages
-    )
-    begun = [stage for stage in stages if stage.number in known]
-    asked = {check.name: check.question for check in kept.checks}
-    measured = dict(kept.coverage)
-
-    def as_found(
-        now: BoundQuestion, then: BoundQuestion | None, operation: str | None
-    ) -> BoundQuestion:
-        if then is None or then.query != now.query:
-            return now
-        return then if any(built.finds_out(stage, now, operation) for stage in begun) else now
-
-    checks = tuple(
-        replace(check, question=as_found(check.question, asked.get(check.name), check.operation))
-        for check in built.checks
-    )
-    coverage = tuple(
-        Measure(name, as_found(question, measured.get(name), None))
-        for name, question in built.coverage
-    )
-    return replace(built, stages=stages, checks=checks, coverage=coverage)
-
-
-def _as_begun(stage: Stage, then: Stage) -> Stage:
-    """Give a stage the events of its rounds, and its goal the items that they were for."""
-    stage = replace(stage, items=then.items)
-    if stage.until is None or then.until is None or not stage.goal_finds_out:
-        return stage
-    now, before = stage.until.question, then.until.question
-    # Today's items may be some that it skips; those that it finds are added when it goes on.
-    goal = before if before.asks_like(now) else now.with_earlier(before)
-    return replace(stage, until=replace(stage.until, question=goal))
 
 
 def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:

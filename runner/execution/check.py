@@ -257,6 +257,24 @@ def ask_now(check: Check, database: LiveDatabase) -> Verdict:
     return verdict.under(database.row_security(query, given))
 
 
+def finds_out(
+    plan: ExecutionPlan, stage: Stage, asked: BoundQuestion, operation: str | None
+) -> bool:
+    """Whether a deferred stage resolves the items of a question when it starts. `operation`: the
+    one that the question belongs to, None for the whole plan.
+
+    These are the stage's own items, unless the question belongs to another stage that runs for
+    such items; and the parts of a product, unless a stage runs for the parts themselves.
+    """
+    if asked.of is None or asked.of in BUILT_IN:
+        return False
+    for_them = [one for one in plan.stages if one.for_each == asked.of]
+    if asked.of != stage.for_each:
+        return operation in stage.operations or (operation is None and not for_them)
+    others = (one for one in for_them if one.number != stage.number)
+    return not any(operation in one.operations for one in others)
+
+
 def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPlan:
     """Limit checks and coverage to the items that a stage has resolved.
 
@@ -267,7 +285,7 @@ def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPl
 
     def as_found(asked: BoundQuestion, operation: str | None, *, earlier: bool) -> BoundQuestion:
         items = found.items.get(asked.of) if asked.of else None
-        if items is None or not plan.finds_out(stage, asked, operation):
+        if items is None or not finds_out(plan, stage, asked, operation):
             return asked
         by_id = operation in stage.operations and asked.of == stage.for_each
         return asked.of_items(items, earlier=earlier, by_id=by_id)

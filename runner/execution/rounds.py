@@ -11,10 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runner.errors import InvalidPlan
-from runner.execution.check import QueryRunner, proving, remember_members
+from runner.execution.check import QueryRunner, finds_out, proving, remember_members
 from runner.execution.judge import UNTOLD, blinded, figure
-from runner.execution.ports import Clock, Journal, Resolved, Resolver
-from runner.model import BoundQuestion, ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
+from runner.execution.ports import Clock, Journal, JournalReads, Resolved, Resolver
+from runner.model import (
+    BoundQuestion,
+    ExecutionPlan,
+    Measure,
+    QueryRefused,
+    Round,
+    Stage,
+    Until,
+    frozen,
+)
 from runner.model.value import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
 from runner.planning.limits import PAST, more_time, time_is_up, to_raise
@@ -213,6 +222,51 @@ class Rounds:
             )
             return Next("limit", left, f"`{operation}` has used up its {had}, and {column}", option)
         return Next("round", left)
+
+
+def with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads) -> ExecutionPlan:
+    """Replace the events of rounds that were begun: they stay as resolved then, whatever the files
+    give today."""
+    known = {
+        stage.number: stage
+        for stage in kept.stages
+        if stage.deferred and journal.rounds(stage.number)
+    }
+    stages = tuple(
+        _as_begun(stage, known[stage.number]) if stage.deferred and stage.number in known else stage
+        for stage in built.stages
+    )
+    begun = [stage for stage in stages if stage.number in known]
+    asked = {check.name: check.question for check in kept.checks}
+    measured = dict(kept.coverage)
+
+    def as_found(
+        now: BoundQuestion, then: BoundQuestion | None, operation: str | None
+    ) -> BoundQuestion:
+        if then is None or then.query != now.query:
+            return now
+        return then if any(finds_out(built, stage, now, operation) for stage in begun) else now
+
+    checks = tuple(
+        replace(check, question=as_found(check.question, asked.get(check.name), check.operation))
+        for check in built.checks
+    )
+    coverage = tuple(
+        Measure(name, as_found(question, measured.get(name), None))
+        for name, question in built.coverage
+    )
+    return replace(built, stages=stages, checks=checks, coverage=coverage)
+
+
+def _as_begun(stage: Stage, then: Stage) -> Stage:
+    """Give a stage the events of its rounds, and its goal the items that they were for."""
+    stage = replace(stage, items=then.items)
+    if stage.until is None or then.until is None or not stage.goal_finds_out:
+        return stage
+    now, before = stage.until.question, then.until.question
+    # Today's items may be some that it skips; those that it finds are added when it goes on.
+    goal = before if before.asks_like(now) else now.with_earlier(before)
+    return replace(stage, until=replace(stage.until, question=goal))
 
 
 def _goal_of(until: Until, found: Resolved, *, begun: bool) -> BoundQuestion:

@@ -22,7 +22,7 @@ from runner.model.plan import (
     WindowGuard,
 )
 from runner.model.problem import Problem
-from runner.model.question import BUILT_IN, BoundQuestion, Check, Fact, Measure, Needs, Until
+from runner.model.question import BUILT_IN, Check, Fact, Measure, Needs, Until
 from runner.model.value import Data, frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job must start
@@ -259,21 +259,6 @@ class ExecutionPlan:
     def deferred(self) -> bool:
         """Whether the items of some stage are resolved only when it starts."""
         return any(stage.deferred for stage in self.stages)
-
-    def finds_out(self, stage: Stage, asked: BoundQuestion, operation: str | None) -> bool:
-        """Whether a deferred stage resolves the items of a question when it starts. `operation`:
-        the one that the question belongs to, None for the whole plan.
-
-        These are the stage's own items, unless the question belongs to another stage that runs for
-        such items; and the parts of a product, unless a stage runs for the parts themselves.
-        """
-        if asked.of is None or asked.of in BUILT_IN:
-            return False
-        for_them = [one for one in self.stages if one.for_each == asked.of]
-        if asked.of != stage.for_each:
-            return operation in stage.operations or (operation is None and not for_them)
-        others = (one for one in for_them if one.number != stage.number)
-        return not any(operation in one.operations for one in others)
 
     @property
     def may_send(self) -> bool:
