@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from runner.errors import UsageError
 from runner.model import frozen
-from runner.spec.given import refuse_count, refuse_seconds
+from runner.spec.given import refuse_count, refuse_empty, refuse_others, refuse_seconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,7 +51,7 @@ class RunOptions:
     failures although the plan stops on them. `unanswered`: what to do with requests whose fate can
     no longer be found out. `max_rounds`, `max_time`: higher limits for the drains of a resumed run.
     `give_up_after`: how long to retry what does not answer; None: as the plan says. Raises
-    `UsageError` for an invalid number or duration.
+    `UsageError` for a value that the command's options would refuse.
     """
 
     follow: bool = True
@@ -71,6 +71,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name in ("grace", "wait_lock", "max_time", "give_up_after"):
             refuse_seconds(name, getattr(self, name))
+        refuse_empty(pause_file=self.pause_file, summary_file=self.summary_file)
+        refuse_others("unanswered", self.unanswered, ("send", "taken"))
         refuse_count("max_rounds", self.max_rounds)
         refuse_count("limits.events", self.limits.events, most=MAX_EVENTS)
         refuse_count("limits.bytes", self.limits.bytes)

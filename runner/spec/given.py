@@ -50,10 +50,20 @@ def refuse_selectors(selectors: Selectors | None) -> None:
         refuse_text(name, getattr(selectors, name))
     for name in ("limit", "sample"):
         refuse_count(name, getattr(selectors, name))
+    if type(selectors.seed) is not int:
+        message = f"`seed` is {echo(selectors.seed)}, which is not allowed"
+        raise UsageError(message, hint="give a whole number")
     if selectors.limit is not None and selectors.sample is not None:
         raise UsageError("`limit` and `sample` exclude each other", hint="use one of them")
     if selectors.seed and selectors.sample is None:
         raise UsageError("`seed` does nothing without `sample`", hint="leave it out")
+
+
+def refuse_others(name: str, value: Json, choice: Collection[str]) -> None:
+    """Raise `UsageError` for a value that is neither None nor one of these words."""
+    if value is not None and value not in choice:
+        message = f"`{name}` is {echo(value)}, which is not allowed"
+        raise UsageError(message, hint=f"give one of {', '.join(choice)}")
 
 
 def refuse_outcomes(outcomes: Collection[str]) -> None:

@@ -58,6 +58,12 @@ TIMES: dict[str, Do] = {
         options=runner.RunOptions(give_up_after=value)
     ),
 }
+WORDS: dict[str, Do] = {
+    "seed": lambda session, value: planned(session, sample=1, seed=value),
+    "unanswered": lambda session, value: session.resume(
+        options=runner.RunOptions(unanswered=value)
+    ),
+}
 TEXTS: dict[str, Do] = {
     "only": lambda session, value: planned(session, only=value),
     "skip": lambda session, value: planned(session, skip=value),
@@ -71,6 +77,7 @@ TEXTS: dict[str, Do] = {
     [
         *((name.partition(" ")[0], do, NO_COUNT) for name, do in COUNTS.items()),
         *((name, do, NO_TIME) for name, do in TIMES.items()),
+        *((name, do, ("resend", 1.5, True, [])) for name, do in WORDS.items()),
         *((name, do, ("failed",)) for name, do in TEXTS.items()),
     ],
 )
@@ -134,6 +141,8 @@ NOTHING: dict[str, Callable[[runner.Session], object]] = {
     "tune": lambda session: session.tune("", batch_size=1),
     "resume": lambda session: session.resume(""),
     "retry": lambda session: session.retry(""),
+    "pause_file": lambda session: driven(session, pause_file=""),
+    "summary_file": lambda session: driven(session, summary_file=""),
 }
 
 
