@@ -54,8 +54,9 @@ DRAINS = """\
     event: app/sync
     for_each: repo
     payload: {repo: "{{ repo.repo }}"}
-    done: sent
+    done: completed
     until: {query: backlog, expect: {column: n, at_most: 0}, max_time: 1m}
+  tell: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}, done: sent}
 """
 PACED = "batch_size: 2\ndelay: 40s\n"
 
@@ -414,8 +415,7 @@ def test_a_run_that_is_stopped_while_its_last_check_is_asked_says_nothing_of_it(
 def test_jobs_of_a_stage_that_is_done_when_sent_are_waited_for_at_the_end(tmp_path: Path) -> None:
     run = Run(
         tmp_path,
-        "short",
-        answers={"backlog": [4, 0]},
+        "tell",
         slow_jobs={"o/r1"},
         sleeps=dict.fromkeys(range(4, 40, 4), finish),
     )
@@ -433,10 +433,9 @@ def test_jobs_of_what_was_sent_are_not_waited_for_by_a_run_that_is_ended(
     act = cancel if how == "cancelled" else stop
     run = Run(
         tmp_path,
-        "short",
+        "tell",
         "batch_size: 2\n",
         slow_jobs={"o/r1"},
-        answers={"backlog": [4]},
         posts={0: act},
     )
     assert run.drive().how == how
