@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -20,6 +21,8 @@ _SCHEMES = ("stdlib", "platstdlib", "purelib", "platlib")
 _PACKAGE = Path(__file__).parents[2]
 # Modules that must not be reloaded: others in this process use them.
 _INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)) for name in _SCHEMES))
+# Two runs in threads may both have a module `worker`, each in its plan's folder.
+_ONE_FOLDER_AT_A_TIME = threading.RLock()
 
 
 def load_handlers(names: Mapping[str, str], folder: Path) -> dict[str, Handler]:
@@ -30,7 +33,7 @@ def load_handlers(names: Mapping[str, str], folder: Path) -> dict[str, Handler]:
     the folder shadows an installed module any more.
     """
     folder = folder.resolve()
-    with _first_on_path(folder):
+    with _ONE_FOLDER_AT_A_TIME, _first_on_path(folder):
         return {event: _load(event, name, folder) for event, name in names.items()}
 
 

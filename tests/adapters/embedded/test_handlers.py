@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,29 @@ class TestFinding:
     def test_a_handler_may_be_in_a_package_of_the_folder(self, tmp_path: Path) -> None:
         folder_with(tmp_path / "jobs", __init__="", worker=WORKER)
         assert load_handlers({EVENT: "jobs.worker:sync"}, tmp_path)[EVENT]({"name": "it"}) == "it"
+
+    def test_each_of_two_threads_gets_the_module_of_its_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As of an agent's calls at the same time: one found the module of the other's folder."""
+        found: dict[str, object] = {}
+
+        def load(name: str) -> None:
+            found[name] = load_handlers({EVENT: "worker:sync"}, tmp_path / name)[EVENT]({})
+
+        other = threading.Thread(target=load, args=("b",))
+
+        def meanwhile() -> None:
+            """While `a` is imported, let the other thread get as far as it can."""
+            other.start()
+            other.join(0.2)
+
+        monkeypatch.setattr(builtins, "meanwhile", meanwhile, raising=False)
+        folder_with(tmp_path / "a", worker="meanwhile()\ndef sync(event):\n    return 'a'\n")
+        folder_with(tmp_path / "b", worker="def sync(event):\n    return 'b'\n")
+        load("a")
+        other.join()
+        assert found == {"a": "a", "b": "b"}
 
     def test_a_handler_may_be_installed(self, tmp_path: Path) -> None:
         from json import dumps
