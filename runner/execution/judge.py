@@ -127,8 +127,10 @@ def judge(
     compared; `sent`: whether anything was sent that could have changed the figures.
     """
     expect, question = check.expect, check.question
-    if question.key and not question.items:
-        return Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
+    none = Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
+    of_none = question.of is not None and not question.items
+    if question.key and of_none:
+        return none
     wanted = [name for name in (question.key, expect.column) if name]
     if gap := next((name for name in wanted if name not in now.columns), None):
         which = ", which tells the items apart" if gap == question.key else ""
@@ -136,6 +138,8 @@ def judge(
     rows = _rows(check, now)
     if expect.column is None:
         return _judge_counts(check, rows, len(now.rows))
+    if of_none and set(rows.all) <= {None}:  # the sum over no items
+        return none
     if not rows.all:
         return Verdict("no data", f"no data: the query gives no rows{_of(rows.missing)}")
     seen = _seen(expect.column, rows.all)

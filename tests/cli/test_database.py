@@ -793,7 +793,7 @@ operations:
     assert pending(database) == 20
 
 
-def test_a_sum_over_no_items_is_a_goal_that_is_reached(
+def test_a_sum_over_no_items_is_a_goal_that_is_reached_and_a_check_that_holds(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
     """SQL has it that it is NULL; a drain that has done its work can be run again."""
@@ -808,6 +808,11 @@ operations:
     until:
       query: select sum(pending) as n from repositories where name in :left
       expect: {column: n, at_most: 0}
+    checks:
+      - name: whole
+        each: false
+        query: select sum(pending) as n from repositories where name in :left
+        expect: {column: n, at_most: 0}
 """
     body = """\
 collections:

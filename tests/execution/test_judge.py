@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -73,6 +74,27 @@ def test_an_answer_that_is_not_expected_says_why(wanted: Check, answer: Table, w
     verdict = judge(wanted, answer, None, STARTED)
     assert verdict.message
     assert words in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "expect", "seen", "holds"),
+    [
+        (table(None), {"column": "pct", "at_most": 0}, "no item", True),
+        (table(), {"column": "pct", "at_most": 0}, "no item", True),
+        (table(0), {"column": "pct", "at_most": 0}, "pct 0", True),
+        (table(3), {"column": "pct", "at_most": 0}, "pct 3", False),
+        (table(0), {"column": "pct", "at_least": 1}, "pct 0", False),
+        (table(), {"rows_at_least": 1}, "0 rows", False),
+    ],
+)
+def test_a_figure_of_no_items_that_is_no_figure_proves_and_refutes_nothing(
+    answer: Table, expect: Any, seen: str, holds: bool
+) -> None:
+    whole = Check("c", BoundQuestion(Query("q"), {"left": []}, "left"), Expect(**expect), "after")
+    verdict = judge(whole, answer, None, STARTED)
+    assert (verdict.seen, verdict.holds) == (seen, holds)
+    some = replace(whole, question=replace(whole.question, items=("a",)))
+    assert judge(some, answer, None, STARTED).holds == (holds and seen != "no item")
 
 
 @pytest.mark.parametrize(
