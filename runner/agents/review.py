@@ -70,7 +70,7 @@ def _plan_out(session: Session, given: Given) -> Answer:
 
     seconds = seconds_of(given, "expires", "24h")
     refuse_expired(seconds)
-    out = to_write(given["out"])
+    out = to_write(given["out"], inside(given["plan"]))
     if Path(out).exists() and load_saved(out) is None:
         raise UsageError(f"{out} exists and is not a saved plan", hint="name another file")
     found = _found(session, given, {"out": out})

@@ -52,11 +52,12 @@ def _root() -> Path:
     return (repository_of(here) or here).resolve()
 
 
-def to_write(name: str) -> str:
-    """Return the path of a file to write; refuse approvals, and hidden files as of git or a CI."""
+def to_write(name: str, plan: str) -> str:
+    """Return the path of a file to write for a plan; refuse approvals, also where a link leads to
+    them, and hidden files as of git or a CI."""
     given, real = Path(name), Path(inside(name)).resolve()
     parts = {part.casefold() for part in (*given.parts, *real.relative_to(_root()).parts)}
-    if FOLDER in parts:
+    if FOLDER in parts or real.is_relative_to((Path(plan).parent / FOLDER).resolve()):
         hint = "only a person may approve a plan; name a file elsewhere"
         raise UsageError(f"{name} lies in a folder of approvals", hint=hint)
     if real.is_dir():

@@ -27,7 +27,7 @@ from runner.errors import InvalidPlan
 def _init(_session: Session, given: Given) -> Answer:
     from runner.app.init import init
 
-    names = ", ".join(map(str, init(to_write(given["plan"]), given.get("for"))))
+    names = ", ".join(map(str, init(to_write(given["plan"], given["plan"]), given.get("for"))))
     return Answer(None, f"wrote {names}; next: `plan` shows what it would send")
 
 

@@ -247,6 +247,20 @@ def test_nothing_is_written_outside_or_beside_approvals(agent: Agent, name: str)
     assert not (agent.folder / name).exists()
 
 
+def test_nothing_is_written_where_a_link_leads_to_the_approvals(agent: Agent) -> None:
+    """A saved plan names its digest: it would approve itself."""
+    (agent.folder / "reviews").mkdir()
+    approvals = agent.folder / "quickstart" / "approvals"
+    approvals.symlink_to("../reviews")
+    try:
+        reply = agent("plan_out", plan="quickstart/plan.yaml", out="reviews/x.json")
+    finally:
+        approvals.unlink()
+    assert reply.failed
+    assert "lies in a folder of approvals" in reply.said
+    assert not list((agent.folder / "reviews").iterdir())
+
+
 @pytest.mark.parametrize("name", ["", ".", "quickstart", "quickstart/"])
 def test_a_folder_is_no_file_to_write(agent: Agent, name: str) -> None:
     for reply in (
