@@ -49,7 +49,8 @@ class ApplyOptions:
 class Applied:
     """The result of applying plans.
 
-    `entries`: the state of each plan now. `ran`: the names of the plans that were run or resumed.
+    `entries`: the state of each plan now. `ran`: the names of the plans that were to be run or
+    resumed. `runs`: the ids of these runs; one that was refused before it began is in no state.
     `error`: what ended it early. `open`: why not all plans are applied, if that is no error: the
     summary of a run that did not complete, a run that the workers drive, or plans that have changed
     since they were applied.
@@ -57,6 +58,7 @@ class Applied:
 
     entries: Sequence[LedgerEntry]
     ran: Sequence[str]
+    runs: Sequence[str]
     error: BackfillError | None = None
     open: Summary | Incomplete | StalePlan | None = None
 
@@ -148,7 +150,7 @@ def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
         entries = pending(session, plans, options)
     except TargetError as away:
         entries, error = [], error or away
-    return Applied(entries, applying.ran, error, left)
+    return Applied(entries, applying.ran, applying.runs, error, left)
 
 
 def adopt(
@@ -197,18 +199,20 @@ def _adopt(session: Session, plan: BackfillPlan, options: ApplyOptions, why: str
 
 def views_of(session: Session, applied: Applied) -> list[RunView]:
     """Return the views of the runs that were started or resumed."""
-    runs = [one.run.run_id for one in applied.entries if one.run and one.name in applied.ran]
+    latest = [one.run.run_id for one in applied.entries if one.run]
+    runs = [run for run in latest if run in applied.runs]
     return [view_of(session.reader, session.reader.find(run)) for run in runs]
 
 
 @dataclass(slots=True)
 class _Applying:
-    """The plans in order, and the names of those that this call has run."""
+    """The plans in order; see `Applied` for `ran` and `runs`."""
 
     session: Session
     plans: Sequence[BackfillPlan]
     options: ApplyOptions
     ran: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
 
     def all(self) -> Summary | Incomplete | StalePlan | None:
         """Apply all plans. Return what keeps one from being applied: the first that does not
@@ -266,6 +270,7 @@ class _Applying:
         return self._run(plan, lambda: self._refuse_others(plan, known))
 
     def _resume(self, run_id: str) -> Summary | Incomplete | None:
+        self.runs.append(run_id)
         if not self.options.detach:
             return _unless_completed(resume(self.session, run_id, self.options.run))
         submitted = resubmit(self.session, run_id, self.options.run)
@@ -282,6 +287,7 @@ class _Applying:
             variables=dict(options.variables),
             strict=options.strict,
         )
+        self.runs.append(prepared.run_id)
         if not options.detach:
             found = run(self.session, prepared, options.run, once_locked=once_locked)
             return _unless_completed(found)

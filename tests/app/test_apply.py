@@ -211,6 +211,19 @@ def test_what_another_process_has_run_meanwhile_is_not_run_again(
     assert (found.error, states(found)) == (None, ["applied"])
     assert heard.notes[1] == "one has been run in the meantime: run OTHER"
     assert len(session.reader.runs()) == 1
+    assert views_of(session, found) == []
+
+
+def test_a_run_that_was_refused_is_not_shown_as_the_run_before_it(
+    session: Session, folder: Path, plans: list[BackfillPlan], record: Record
+) -> None:
+    record("completed")
+    (folder / "one.yaml").write_text(PLAN % "one" + "approval: {required: true}\n")
+    found = applied(session, plans_to_apply(session, [str(folder)], {}), again=("one",))
+    assert isinstance(found.error, PreflightRefused)
+    assert found.entries[0].run
+    assert found.entries[0].run.run_id == "RUN1"
+    assert views_of(session, found) == []
 
 
 def test_what_a_plan_depends_on_must_have_been_applied_whole(
