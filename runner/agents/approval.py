@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from runner.agents.tool import known_target
 from runner.app.approval import approved, how_to_approve
 from runner.app.prepare import Prepared
 from runner.app.session import Session
-from runner.errors import PreflightRefused
+from runner.errors import PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.model import RunRecord
 
 APPROVED = RunOptions(yes=True)  # a person has approved, or the events stay in this process
 
 
-def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:
-    """Raise `PreflightRefused` for a plan that leaves this process unapproved."""
+def refuse_unapproved(session: Session, prepared: Prepared, *, saved: bool) -> None:
+    """Raise `PreflightRefused` for a plan that leaves this process unapproved.
+
+    A saved plan may name any address, and the target gets the keys: unless an agent may name it, or
+    an environment does, the approval must.
+    """
     plan, target = prepared.plan, prepared.target
     if target.kind == "embedded":
         return
@@ -24,11 +29,24 @@ def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:
             hint="save the plan with `plan_out`; a person reviews and approves it; then run the "
             "saved plan",
         )
-    if not approved(plan.path, plan.digest, target):
-        raise PreflightRefused(
-            f"no person has approved {plan.name}, which would go to {target.name}",
-            hint=_how(plan.path, plan.name, plan.digest, prepared.named),
-        )
+    foreign = _is_foreign(session, prepared)
+    if not approved(plan.path, plan.digest, target, by_name=foreign):
+        hint = _how(plan.path, plan.name, plan.digest, prepared.named)
+        if foreign:
+            hint += "; it must be in it, as no environment of the project has this address"
+        message = f"no person has approved {plan.name}, which would go to {target.name}"
+        raise PreflightRefused(message, hint=hint)
+
+
+def _is_foreign(session: Session, prepared: Prepared) -> bool:
+    found = session.environment(prepared.plan.path, prepared.environment)
+    if found and found.target == prepared.named:
+        return False
+    try:
+        known_target(prepared.named)
+    except UsageError:
+        return True
+    return False
 
 
 def approved_run(session: Session, run: str) -> tuple[RunRecord, bool]:

@@ -44,7 +44,7 @@ def _run(session: Session, given: Given) -> Answer:
         strict=is_strict(given),
         selectors=selectors_of(given),
     )
-    refuse_unapproved(prepared, saved=load_saved(path) is not None)
+    refuse_unapproved(session, prepared, saved=load_saved(path) is not None)
     options = replace(APPROVED, follow=not given.get("no_wait"))
     if given.get("detach"):
         submitted = submit(session, prepared, options)

@@ -34,11 +34,13 @@ def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
     raise PreflightRefused(message, hint=how_to_approve(plan.path, plan.name, plan.digest))
 
 
-def approved(path: str, digest: str, target: Target) -> bool:
+def approved(path: str, digest: str, target: Target, *, by_name: bool = False) -> bool:
     """Tell whether a file in the plan's `approvals` folder names the digest, and names this target
-    or none."""
+    or, unless it must be there `by_name`, none."""
     folder = _approvals(path)
-    return folder.is_dir() and any(_names(file, path, digest, target) for file in folder.iterdir())
+    return folder.is_dir() and any(
+        _names(file, path, digest, target, by_name=by_name) for file in folder.iterdir()
+    )
 
 
 def how_to_approve(path: str, name: str, digest: str) -> str:
@@ -50,7 +52,7 @@ def _approvals(path: str) -> Path:
     return Path(path).parent / FOLDER
 
 
-def _names(file: Path, path: str, digest: str, target: Target) -> bool:
+def _names(file: Path, path: str, digest: str, target: Target, *, by_name: bool) -> bool:
     try:
         raw = read_named(file.absolute(), path, limit=_LARGEST)[1]
     except FileRefused:
@@ -60,4 +62,6 @@ def _names(file: Path, path: str, digest: str, target: Target) -> bool:
         return False
     written = _KEPT_TO.findall(text)
     named = {word for line in written for one in line.split(",") for word in one.split()[:1]}
-    return not written or any(word.strip(_AROUND) in target.called for word in named)
+    if not written:
+        return not by_name
+    return any(word.strip(_AROUND) in target.called for word in named)

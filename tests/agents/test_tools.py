@@ -18,8 +18,10 @@ import click
 import jsonschema
 import pytest
 
+import runner
 from runner.adapters.embedded.server import create_app
 from runner.adapters.extras import how_to_install
+from runner.agents.approval import refuse_unapproved
 from runner.agents.hints import for_an_agent
 from runner.agents.tool import Tool
 from runner.agents.tools import TOOLS
@@ -357,6 +359,40 @@ def test_an_approval_of_one_target_is_none_of_another(agent: Agent, plan: str, s
     assert "no person has approved" in agent("run", plan=saved).said
     approve(agent, plan, f"{digest}\ntarget: {server}")
     assert agent("run", plan=saved).document["totals"]["accepted"] == 2
+
+
+FOREIGN = "https://inngest.example.com"
+
+
+@pytest.mark.parametrize(
+    ("target", "named", "allowed"),
+    [
+        ("cloud", "", True),
+        (FOREIGN, "", False),
+        (FOREIGN, "target: https://inngest.example.org", False),
+        (FOREIGN, f"target: {FOREIGN}", True),
+        (None, "", True),
+    ],
+    ids=["a name", "an address", "another", "the approval names it", "an environment has it"],
+)
+def test_a_saved_plan_takes_the_keys_to_no_address_that_nobody_has_named(
+    tmp_path: Path, target: str | None, named: str, *, allowed: bool
+) -> None:
+    path = write_plan(tmp_path, repos(2) + WORK)
+    environments = f"environments: {{there: {{target: '{FOREIGN}'}}}}\n"
+    head = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    (tmp_path / "backfill.yaml").write_text(head + environments, encoding="utf-8")
+    environ = KEYS | ({} if target else {"BACKFILL_ENV": "there"})
+    with runner.Session(tmp_path / "state.db", environ=environ) as session:
+        prepared = session.plan(path, target=target)
+        (tmp_path / "approvals").mkdir()
+        (tmp_path / "approvals" / "one").write_text(f"{prepared.digest}\n{named}\n")
+        if allowed:
+            refuse_unapproved(session, prepared, saved=True)
+            return
+        with pytest.raises(runner.PreflightRefused, match="no person has approved") as refused:
+            refuse_unapproved(session, prepared, saved=True)
+    assert f"`target: {FOREIGN}` in it allows it there alone; it must be" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize("tool", GATED)
