@@ -162,7 +162,8 @@ class Session(base.Session):
         *,
         from_journal: bool = False,
     ) -> Summary | None:
-        """Continue a run that was stopped or has crashed; return None if nothing is left to do.
+        """Continue a run that was stopped or has crashed; return None if it has completed, or if it
+        was paused and continues where it is driven.
 
         `from_journal`: send what the run was started with, even if its plan file has changed.
         Otherwise raises `StalePlan` if the plan no longer begins with what was sent.

@@ -271,10 +271,21 @@ class _Applying:
 
     def _resume(self, run_id: str) -> Summary | Incomplete | None:
         self.runs.append(run_id)
-        if not self.options.detach:
-            return _unless_completed(resume(self.session, run_id, self.options.run))
-        submitted = resubmit(self.session, run_id, self.options.run)
-        return self._submitted(submitted.run_id if submitted else run_id)
+        if self.options.detach:
+            if submitted := resubmit(self.session, run_id, self.options.run):
+                return self._submitted(submitted.run_id)
+        elif summary := resume(self.session, run_id, self.options.run):
+            return _unless_completed(summary)
+        return self._elsewhere(run_id)
+
+    def _elsewhere(self, run_id: str) -> Incomplete | None:
+        """Report a run that was paused and continues where it is driven; the plans after it wait.
+        None if it has completed meanwhile."""
+        if self.session.store.find(run_id).status == "completed":
+            return None
+        message = f"run {run_id} has not completed: `backfill status {run_id} --watch`"
+        self.session.reporter.say(message)
+        return Incomplete(message)
 
     def _run(
         self, plan: BackfillPlan, once_locked: Callable[[], None]

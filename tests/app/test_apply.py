@@ -174,6 +174,19 @@ def test_a_run_that_is_with_the_workers_is_left_to_them(
     assert heard.notes == [message]
 
 
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_plans_after_a_paused_run_wait_while_it_goes_on_elsewhere(
+    session: Session, plans: list[BackfillPlan], record: Record, heard: Recorder, *, detach: bool
+) -> None:
+    record("driven")
+    pause(session, "RUN1")
+    found = applied(session, plans, resume=True, detach=detach)
+    assert isinstance(found.open, Incomplete)
+    assert (found.error, found.ran, states(found)) == (None, ["one"], ["unfinished", "pending"])
+    assert session.store.find("RUN1").wanted is None
+    assert heard.notes[-1] == "run RUN1 has not completed: `backfill status RUN1 --watch`"
+
+
 def test_a_plan_that_has_changed_is_told_and_the_others_are_applied(
     session: Session, plans: list[BackfillPlan], folder: Path, heard: Recorder
 ) -> None:

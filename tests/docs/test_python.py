@@ -139,6 +139,23 @@ def test_a_task_that_is_tried_again_goes_on_with_its_run(
     assert len(orchestrators["session"].runs()) == 3 + elsewhere, "the page's own, and this one"
 
 
+def test_a_task_does_not_take_a_run_that_goes_on_elsewhere_for_done(
+    orchestrators: dict[str, Any],
+) -> None:
+    """Not even one that was paused, and that the task lets go on."""
+    with runner.Session() as session:
+        plan = session.plan("plans/refresh.yaml", target="embedded")
+        with pytest.raises(RuntimeError, match="the node is gone"):
+            session.run(plan, _Dies())
+        (begun,) = session.runs(limit=1)
+        with session.lock(plan.plan.name, plan.target.address, begun.record.id):
+            for paused in (True, False):
+                if paused:
+                    session.pause()
+                with pytest.raises(runner.LockHeld):
+                    orchestrators["backfill"]("plans/refresh.yaml", "embedded")
+
+
 def test_a_notebook_has_an_event_loop_of_its_own() -> None:
     async def cell() -> runner.Summary:
         with runner.Session() as session:
