@@ -30,6 +30,7 @@ from runner.planning.parts import Choice, item_names
 from runner.spec.document import ranked
 
 if TYPE_CHECKING:
+    from runner.adapters.database.open import Databases
     from runner.execution.ports import Journal
 
 _ITEMS = "items"
@@ -86,7 +87,7 @@ def remember(journal: Journal, plan: BackfillPlan) -> None:
 
 
 def resolver_of(
-    session: Session, record: RunRecord, plan: ExecutionPlan, database: Database
+    session: Session, record: RunRecord, plan: ExecutionPlan, database: Databases
 ) -> PlanResolver | None:
     """Return the resolver of a started run. Raises `StalePlan` if its files have changed."""
     if not plan.deferred:
@@ -101,7 +102,7 @@ def resolver_of(
     items = session.store.reading(record).remembered(_ITEMS)
     variables, environment = record.variables, record.environment
     known = as_known(session, plan.path, variables, environment, items, database)
-    return PlanResolver(known, database, plan.partial)
+    return PlanResolver(known, database.for_a_run(), plan.partial)
 
 
 def as_known(

@@ -15,7 +15,7 @@ from runner.app.preflight import confirm, followed, refuse_own_files
 from runner.app.session import Session
 from runner.execution.context import RunOptions
 from runner.execution.seeds import make_seed
-from runner.model import ExecutionPlan, LiveDatabase, RunRecord, Summary
+from runner.model import ExecutionPlan, RunRecord, Summary
 
 if TYPE_CHECKING:
     from runner.app.submit import Submitted
@@ -43,8 +43,7 @@ def resume(
             return journal
 
         options = replace(options, follow=_follows(record))
-        database = session.databases(record.path, record.environment)
-        return drive_more(session, record, plan, target, options, reopen, database, begun=True)
+        return drive_more(session, record, plan, target, options, reopen, begun=True)
 
 
 def resubmit(
@@ -78,23 +77,25 @@ def drive_more(
     target: Target,
     options: RunOptions,
     journal: Callable[[RunOptions], Journal],
-    database: LiveDatabase | None,
     *,
+    asks: bool = True,
     begun: bool = False,
 ) -> Summary:
-    """Drive the rest of a run, or a retry of it. No preflight: the run had its own."""
+    """Drive the rest of a run, or a retry of it; `asks`: it has something to ask a database. No
+    preflight: the run had its own."""
     from runner.app.drive import Drive, drive_here
     from runner.app.resolve import resolver_of
 
     options = followed(plan, target, options, begun=begun)
     refuse_own_files(plan, options)
     confirm(session, plan, target, options)
+    database = session.databases(record.path, record.environment) if asks else None
     what = Drive(
         plan,
         target,
         lambda: journal(options),
         options,
-        database=database,
+        database=database and database.for_a_run(),
         environment=record.environment,
         resolver=resolver_of(session, record, plan, database) if database else None,
         begun=begun,

@@ -37,7 +37,7 @@ def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summar
     """Send these events again, as a run of their own that is linked to theirs."""
     with _prepared(session, failed, options) as (prepared, record, lease):
         session.reporter.planned(prepared.shown, prepared.target.name)
-        plan, database = prepared.plan, session.databases(record.path, record.environment)
+        plan = prepared.plan
         tell_of_functions(session, plan, prepared.target)
         return drive_more(
             session,
@@ -46,7 +46,7 @@ def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summar
             prepared.target,
             replace(options, follow=record.follow),
             lambda options: record_run(session, prepared, options, lease),
-            database if plan.checks or plan.coverage else None,
+            asks=bool(plan.checks or plan.coverage),
         )
 
 

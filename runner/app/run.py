@@ -47,7 +47,7 @@ def run(
             target,
             lambda: record_run(session, prepared, options, lease),
             options,
-            database=session.databases(plan.path, prepared.environment),
+            database=session.databases(plan.path, prepared.environment).for_a_run(),
             environment=prepared.environment,
             resolver=_resolver(session, prepared),
             notes=_notes(options),
@@ -110,7 +110,7 @@ def _resolver(session: Session, prepared: Prepared) -> PlanResolver | None:
     from runner.app.resolve import PlanResolver
 
     database = session.databases(prepared.plan.path, prepared.environment)
-    return PlanResolver(prepared.files, database, prepared.plan.partial)
+    return PlanResolver(prepared.files, database.for_a_run(), prepared.plan.partial)
 
 
 def _notes(options: RunOptions) -> tuple[str, ...]:

@@ -240,7 +240,7 @@ class Worker:
             target,
             lambda: session.store.journal(record, lease),
             options,
-            database=database,
+            database=database.for_a_run(),
             environment=record.environment,
             resolver=resolver_of(session, record, plan, database),
             begun=True,

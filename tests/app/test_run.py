@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import runner
+from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.journal.reader import JournalReader
+from runner.execution.context import RunOptions
+from runner.model import Query, Table
 from tests.support import repos, write_plan
 
 HANDLED = 'handlers: {app/sync: "jobs:sync"}\n'
@@ -40,3 +46,51 @@ def test_files_may_be_given_as_paths(tmp_path: Path) -> None:
         for ask in (session.check, session.coverage):
             with pytest.raises((runner.PreflightRefused, runner.UsageError)):
                 ask(plan)
+
+
+def test_a_run_asks_its_questions_once_and_what_is_planned_before_it_more_patiently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is resumed: a wait of its own is shown and counts against a drain's time."""
+    path, asked = tmp_path / "app.db", list[tuple[str, bool]]()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE repositories (name TEXT, pending INTEGER)")
+        db.execute("INSERT INTO repositories VALUES ('o/a', 5)")
+    ask = SqlDatabase.ask
+
+    def noted(self: SqlDatabase, query: Query, given: Any, *, once: bool = False) -> Table:
+        asked.append((query.text.split()[1], once))
+        return ask(self, query, given, once=once)
+
+    monkeypatch.setattr(SqlDatabase, "ask", noted)
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  l: {query: select name as repo from repositories where name in :keys, key: repo}
+operations:
+  drain:
+    event: app/drain
+    for_each: repo
+    lookups: [l]
+    payload: {}
+    until:
+      query: select sum(pending) as n from repositories
+      expect: {column: n, at_most: 0}
+      max_rounds: 1
+"""
+    (tmp_path / "jobs.py").write_text("def drain(event):\n    pass\n")
+    handled = 'handlers: {app/drain: "jobs:drain"}\n'
+    body = "repos: [o/a]\noperations: [drain]\ndelay: 0s\n" + handled
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    environ = {"BACKFILL_DATABASE_URL": f"sqlite:///{path}"}
+    with runner.Session(f"sqlite:///{tmp_path / 'state.db'}", environ=environ) as session:
+        planned = session.plan(plan, target="embedded")
+        run = session.run(planned)
+        before = [("name", False), ("sum(pending)", False)]  # it is planned, and may begin
+        assert asked[:2] == before
+        assert asked[2:] == [("sum(pending)", True), ("name", True), ("sum(pending)", True)]
+        asked.clear()
+        session.resume(run.run_id, options=RunOptions(yes=True, max_rounds=2))
+    assert asked[0] == ("name", False)
+    assert {once for what, once in asked if what == "sum(pending)"} == {True}

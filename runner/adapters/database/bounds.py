@@ -31,9 +31,10 @@ def tried(
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
     until: float = inf,
+    once: bool = False,
 ) -> T:
-    """Call `attempt` again while it raises `away`, for as long as a connection is tried. A run is
-    more patient and asks again."""
+    """Call `attempt` again while it raises `away`, for as long as a connection is tried; or not,
+    if it is to be asked `once`."""
     patience, tries, began, waited = Patience(), 0, monotonic(), 0.0
     while True:
         try:
@@ -43,7 +44,7 @@ def tried(
             # A sleep that ends early, as with a test's clock, still counts as waited.
             spent = max(waited, monotonic() - began)
             wait = patience.wait(tries, spent, random(), getattr(error, "wait", None))  # noqa: S311
-            if wait is None or monotonic() + wait >= until:
+            if once or wait is None or monotonic() + wait >= until:
                 raise
             waited += wait
             sleep(wait)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.adapters.database.url import DatabaseUrl, parse_url
@@ -41,22 +41,29 @@ class Databases:
     foreign: frozenset[str] = frozenset()
     environment: str | None = None
     timings: list[Timing] = field(default_factory=list)
+    once: bool = False  # ask once, for those who ask again themselves
     _open: dict[str | None, SqlDatabase | Rest] = field(default_factory=dict)
 
     def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
         database = self.connection(query.database)
         began = time.perf_counter()
-        table = database.ask(query, parameters)
+        table = database.ask(query, parameters, once=self.once)
         self.timings.append(Timing(query.text, time.perf_counter() - began, len(table.rows)))
         return table
 
     def clock(self, name: str | None) -> DatabaseClock:
-        return self.connection(name).clock()
+        return self.connection(name).clock(once=self.once)
 
     def row_security(
         self, query: Query, parameters: Mapping[str, Json]
     ) -> Sequence[RowSecurity] | None:
-        return self.connection(query.database).row_security(query, parameters)
+        database = self.connection(query.database)
+        return database.row_security(query, parameters, once=self.once)
+
+    def for_a_run(self) -> Databases:
+        """Return the same databases for a run. It is patient itself: it says that a database is
+        away, and its limits count."""
+        return replace(self, once=True)
 
     def connection(self, name: str | None) -> SqlDatabase | Rest:
         if name not in self._open:

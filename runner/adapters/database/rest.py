@@ -82,6 +82,7 @@ class Rest:
     _close: ExitStack = field(default_factory=ExitStack, repr=False)
     _left: int = _MOST  # bytes that the answer to the current question may still have
     _until: float = 0.0
+    _once: bool = False
 
     def __post_init__(self) -> None:
         self.url, self.key = _origin(self.url), self.key.strip()
@@ -100,12 +101,12 @@ class Rest:
         opened = open_blocking_client(self.transport, env=self.env, headers=_headers(self.key))
         self._client = self._close.enter_context(opened)
 
-    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+    def ask(self, query: Query, parameters: Mapping[str, Json], *, once: bool = False) -> Table:
         if isinstance(query.ask, str):
             hint = f"write it as `table`, `columns` and `where`, or {_OTHERWISE}"
             raise QueryRefused("the REST interface cannot run SQL", hint)
         selection = query.ask
-        self._left, self._until = _MOST, self.monotonic() + _QUESTION
+        self._begin(once=once)
         parts = list(_fitting(_filters(selection.where, parameters)))
         if selection.columns == ("count",):
             return Table(("count",), ((sum(self._count(selection, part) for part in parts),),))
@@ -116,10 +117,10 @@ class Rest:
             rows += self._read(selection, part, len(rows), query.max_rows)
         return Table(columns, tuple(rows))
 
-    def clock(self) -> DatabaseClock:
+    def clock(self, *, once: bool = False) -> DatabaseClock:
         """Return the server's time. It is in whole seconds, so use the end of the second, lest
         earlier times count as later."""
-        self._left, self._until = _MOST, self.monotonic() + _QUESTION
+        self._begin(once=once)
         began = time.time()
         response = self._patiently(self._exchange, "HEAD", f"{self.url}/rest/v1/", {})[0]
         try:
@@ -135,6 +136,8 @@ class Rest:
         self,
         query: Query,  # noqa: ARG002
         parameters: Mapping[str, Json],  # noqa: ARG002
+        *,
+        once: bool = False,  # noqa: ARG002
     ) -> Sequence[RowSecurity] | None:
         """A secret key sees all rows; what other keys see is unknown."""
         return (
@@ -143,6 +146,10 @@ class Rest:
 
     def close(self) -> None:
         self._close.close()
+
+    def _begin(self, *, once: bool) -> None:
+        """Begin a question, which is asked `once` or as long as a connection is tried."""
+        self._left, self._until, self._once = _MOST, self.monotonic() + _QUESTION, once
 
     def _count(self, selection: Selection, part: Filters) -> int:
         return _range(self._answer("HEAD", selection.table, _encoded(part), "0-0")[0])[1]
@@ -195,6 +202,7 @@ class Rest:
                 sleep=self.sleep,
                 monotonic=self.monotonic,
                 until=self._until,
+                once=self._once,
             )
         except Unanswered as error:
             hint = f"check {URL} and the network"

@@ -31,7 +31,7 @@ class SqlDatabase:
     url: DatabaseUrl
     time: Callable[[], float] = field(default=time.time, repr=False)
 
-    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+    def ask(self, query: Query, parameters: Mapping[str, Json], *, once: bool = False) -> Table:
         if self.url.kind == "sqlite":
             from runner.adapters.database.sqlite import read
         else:
@@ -41,7 +41,7 @@ class SqlDatabase:
         if self.url.kind == "sqlite":
             names, rows, converts = read(self.url, asked)
         else:
-            names, rows, converts = tried(lambda: read(self.url, asked), TargetDown)
+            names, rows, converts = tried(lambda: read(self.url, asked), TargetDown, once=once)
         values.refuse_twins(names)
         if len(rows) > query.max_rows:
             message = f"it gives more than {counted(query.max_rows, 'row')}"
@@ -49,22 +49,22 @@ class SqlDatabase:
         found = values.columns(names, list(zip(*rows, strict=True)), converts) if rows else []
         return Table(tuple(names), tuple(zip(*found, strict=True)))
 
-    def clock(self) -> DatabaseClock:
+    def clock(self, *, once: bool = False) -> DatabaseClock:
         began = self.time()
-        table = self.ask(Query(_CLOCK[self.url.kind]), {})
+        table = self.ask(Query(_CLOCK[self.url.kind]), {}, once=once)
         (row,) = table.dicts()
         now = datetime.fromisoformat(row["now"]).timestamp()
         return DatabaseClock(**row, ahead=ahead(now, began, self.time()))
 
     def row_security(
-        self, query: Query, parameters: Mapping[str, Json]
+        self, query: Query, parameters: Mapping[str, Json], *, once: bool = False
     ) -> Sequence[RowSecurity] | None:
         if self.url.kind == "sqlite":  # which has no roles
             return ()
         from runner.adapters.database.postgresql import row_security
 
         asked = statement(query, parameters, self.url.kind)
-        return tried(lambda: row_security(self.url, asked), TargetDown)
+        return tried(lambda: row_security(self.url, asked), TargetDown, once=once)
 
     def close(self) -> None:
         """Do nothing: no connection is kept open."""

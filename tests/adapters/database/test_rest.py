@@ -535,6 +535,19 @@ def test_what_may_pass_is_tried_again_and_then_told(
     assert "abcdefgh" not in f"{down.value} {down.value.hint}"
 
 
+def test_asked_once_it_is_not_tried_again() -> None:
+    failures, waits = list[str](), list[float]()
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        failures.append(request.method)
+        return httpx.Response(503)
+
+    query, database = Query(Selection("repositories", ("id",))), rest(fail, sleep=waits.append)
+    with pytest.raises(TargetDown, match="it answers 503"):
+        database.ask(query, {}, once=True)
+    assert (failures, waits) == (["GET"], [])
+
+
 def test_a_redirect_is_not_followed_because_the_key_would_go_along() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         check(request)

@@ -398,3 +398,28 @@ def test_the_rest_interface_is_used_where_there_is_nothing_else(tmp_path: Path) 
     assert isinstance(Databases(keys).connection(None), Rest)
     both = {**keys, NAME: f"sqlite:///{tmp_path}/1.db"}
     assert isinstance(Databases(both).connection(None), SqlDatabase)
+
+
+@pytest.mark.parametrize("what", ["ask", "clock", "row_security"])
+def test_in_a_run_a_database_that_is_away_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The run itself tries again: it says so, and its limits count."""
+    tries: list[str] = []
+
+    def away(*_: object) -> None:
+        tries.append(what)
+        raise TargetDown("it is away", hint="wait")
+
+    for name in ("read", "row_security"):
+        monkeypatch.setattr(f"runner.adapters.database.postgresql.{name}", away)
+    databases = Databases({NAME: "postgresql://someone@127.0.0.1:1/app"})
+
+    def asked(of: Databases) -> int:
+        tries.clear()
+        with pytest.raises(TargetDown):
+            of.clock(None) if what == "clock" else getattr(of, what)(Query("SELECT 1 AS n"), {})
+        return len(tries)
+
+    assert asked(databases.for_a_run()) == 1
+    assert asked(databases) > 1
