@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from runner.app.build import Built, build
 from runner.app.queries import of_all_items
@@ -13,6 +17,9 @@ from runner.model import Json, QueryRefused, Selectors
 from runner.planning.ledger import Checked
 from runner.spec.given import refuse_seconds
 from runner.spec.units import format_duration
+
+if TYPE_CHECKING:
+    from runner.execution.ports import Clock
 
 __all__ = ["Checked", "check"]
 _AGAIN = 10.0  # seconds between two rounds of questions, with `wait`
@@ -32,8 +39,8 @@ def check(
 
     `applied`: the target whose ledger must have the plan, unchanged and completed. `wait`: for how
     many seconds to ask again while something does not hold; after a first answer, this also waits
-    for a database that is away. Raises `PreflightRefused` if a database refuses a question, or if
-    there is nothing to ask.
+    for a database that is away; `session.stop` ends it. Raises `PreflightRefused` if a database
+    refuses a question, or if there is nothing to ask.
     """
 
     refuse_seconds("wait", wait)
@@ -47,13 +54,17 @@ def check(
                 noted.add(note)
         return _ask(session, path, built, variables or {}, applied)
 
+    waiting = _Waiting(session.clock)
+    session.stop = waiting.stop
     found, reported = ask(), ""
     until = session.clock.monotonic() + wait
     while not found.ok and (left := until - session.clock.monotonic()) > 0:
         if not reported:
             reported = "; ".join(found.unmet)
             session.reporter.say(f"waiting for {format_duration(wait)} at most: {reported}")
-        blocking(session.clock.sleep(min(_AGAIN, left), asyncio.Event()))
+        blocking(waiting.sleep(min(_AGAIN, left)))
+        if waiting.stopped:
+            break
         try:
             found = ask()
             now = "; ".join(found.unmet)
@@ -65,6 +76,26 @@ def check(
             reported = now
             session.reporter.say(f"still waiting: {reported}")
     return found
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Waits that `stop` ends, from any thread."""
+
+    clock: Clock
+    stopped: bool = False
+    _wake: Callable[[], object] = lambda: None
+
+    def stop(self) -> None:
+        self.stopped = True
+        with suppress(RuntimeError):  # the loop is closed: nothing waits
+            self._wake()
+
+    async def sleep(self, seconds: float) -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, over.set)
+        if not self.stopped:
+            await self.clock.sleep(seconds, over)
 
 
 def _ask(

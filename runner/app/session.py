@@ -135,7 +135,8 @@ class Session:
         self._databases: dict[object, Databases] = {}
         self._projects: dict[str, Project] = {}  # by the plan
         self._projects_read: dict[Path | None, Project] = {}
-        # Stops the run driven here after the request in flight; callable from any thread.
+        # Stops the run driven here after the request in flight, or the wait of a check; callable
+        # from any thread.
         self.stop: Callable[[], None] = lambda: None
         self.projects_then: dict[str, Project | None] = {}  # of `reviewed_since`, by their folder
 

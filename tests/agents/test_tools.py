@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import click
@@ -543,6 +545,34 @@ def test_stdout_has_the_protocol_alone(tmp_path: Path) -> None:
         assert process.wait(60) == 0
     (listed,) = [answer for answer in answers if answer.get("id") == 2]
     assert len(listed["result"]["tools"]) == len(TOOLS)
+
+
+def test_requests_are_read_while_as_many_calls_wait_as_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the client cannot even cancel one of them."""
+    database = tmp_path / "app.db"
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("CREATE TABLE left_over (n INTEGER)")
+        opened.execute("INSERT INTO left_over VALUES (1)")
+        opened.commit()
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{database}")
+    check = "{name: done, query: select n from left_over, expect: {column: n, at_most: 0}}"
+    write_plan(tmp_path, f"{repos(1)}{WORK}checks: [{check}]\n")
+    waits = {"plan": "plan.yaml", "wait": "1h"}
+    with by_hand(tmp_path) as process:
+        assert process.stdout
+        late = Timer(60, process.kill)
+        late.start()
+        for number in range(40):
+            call = {"name": "check", "arguments": waits, "_meta": {"progressToken": number}}
+            asked = {"jsonrpc": "2.0", "id": f"call {number}", "method": "tools/call"}
+            say(process, {**asked, "params": call})
+        for _ in range(40):
+            assert "waiting for 1h at most" in process.stdout.readline()
+        say(process, {"jsonrpc": "2.0", "id": "list", "method": "tools/list"})
+        assert json.loads(process.stdout.readline())["id"] == "list"
+        late.cancel()
 
 
 @pytest.mark.parametrize("number", [2, "two"])

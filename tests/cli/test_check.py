@@ -244,6 +244,25 @@ def test_who_waits_asks_again_until_all_hold_and_hears_of_what_changes(
     assert all(note.startswith("still waiting: the check `synced`: ") for note in notes[1:])
 
 
+@pytest.mark.parametrize(("after", "slept"), [(0, []), (2, [10, 10])])
+def test_a_wait_that_is_given_up_asks_no_more(
+    tmp_path: Path, change: Change, after: int, slept: list[int]
+) -> None:
+    """As by an agent's client, before the first wait or within one."""
+
+    class Stopping(Silent):
+        def say(self, message: str) -> None:  # noqa: ARG002
+            if not after:
+                session.stop()
+
+    clock = Later(*(after - 1) * [lambda: None], lambda: session.stop())
+    with Session(clock=clock, reporter=Stopping()) as session:
+        plan = write_plan(tmp_path, BODY + CHECK)
+        found = check(session, str(plan), wait=300)
+    assert not found.ok
+    assert clock.slept == slept
+
+
 def test_when_the_time_is_up_what_does_not_hold_is_the_answer(
     tmp_path: Path, change: Change
 ) -> None:  # the last query is made as the time ends
