@@ -365,6 +365,10 @@ class Data:
     shaken: bool = False  # somebody else inserted, deleted or changed rows
     asked: list[tuple[float, str, dict[str, Row]]] = field(default_factory=list)
 
+    def for_a_run(self) -> Data:
+        """It is never tried again by itself."""
+        return self
+
     def shake(self, random: Random) -> None:
         """Hide, show, delete or write a row, as somebody else might."""
         self.shaken = True
