@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from runner.errors import PreflightRefused
+from runner.errors import InvalidPlan, PreflightRefused
 from runner.execution.judge import (
     AFTER,
     BEFORE,
@@ -35,6 +35,7 @@ from runner.model import (
     Measure,
     Moment,
     Observer,
+    Problem,
     QueryRefused,
     RowSecurity,
     Stage,
@@ -296,6 +297,25 @@ def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPl
 
     coverage = (Measure(name, as_found(of, None, earlier=True)) for name, of in plan.coverage)
     return replace(plan, checks=tuple(map(proved, plan.checks)), coverage=tuple(coverage))
+
+
+async def compare_alike(queries: QueryRunner, then: ExecutionPlan, now: ExecutionPlan) -> None:
+    """Ask for the figures of a whole again that checks compare with, if the checks are about other
+    items `now` than `then`: figures of different items prove nothing.
+
+    Raises `InvalidPlan` for a question that the database refuses.
+    """
+    about = {check.name: frozenset(check.question.items) for check in then.checks}
+    for check in now.checks:
+        question = check.question
+        if question.key or not compares(check) or about[check.name] == frozenset(question.items):
+            continue
+        try:
+            table = await queries.ask(question)
+        except QueryRefused as error:
+            message = f"the check `{check.name}` cannot be asked: {error}"
+            raise InvalidPlan((Problem(message, now.path, hint=error.hint),)) from None
+        queries.journal.remember(_before(check), list(table))
 
 
 def remember_members(journal: Journal, stage: Stage, number: int, names: Iterable[str]) -> None:

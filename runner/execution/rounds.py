@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runner.errors import InvalidPlan
-from runner.execution.check import QueryRunner, finds_out, proving, remember_members
+from runner.execution.check import (
+    QueryRunner,
+    compare_alike,
+    finds_out,
+    proving,
+    remember_members,
+)
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, JournalReads, Resolved, Resolver
 from runner.model import (
@@ -101,20 +107,21 @@ class Rounds:
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
         """Return the plan with another round of the stage, and record it; a round may be empty."""
-        most = self._left(stage.until, self.journal.rounds(stage.number)) if stage.until else None
+        rounds, then = self.journal.rounds(stage.number), plan
+        most = self._left(stage.until, rounds) if stage.until else None
         with self.queries.within(most):
             found = await self.queries.patient(lambda: self.resolver.resolve(stage))
+            plan = proving(plan, found, begun=bool(rounds))
+            await compare_alike(self.queries, then, plan)
         items, more = stage.items, found.stage.items
         assert isinstance(items, EventBlocks)  # noqa: S101 - we planned it ourselves
         assert isinstance(more, EventBlocks)  # noqa: S101
-        rounds = self.journal.rounds(stage.number)
         if not more and not rounds:
             self.queries.observer.note(f"`{stage.operation}` has no items when its stage starts")
         grown = replace(stage, items=extended(items, more) if rounds else more)
         if stage.until and stage.goal_finds_out:
             goal = _goal_of(stage.until, found, begun=bool(rounds))
             grown = replace(grown, until=replace(stage.until, question=goal))
-        plan = proving(plan, found, begun=bool(rounds))
         if stage.grouped:
             members = found.items.get(stage.for_each, ())
             remember_members(self.journal, stage, len(rounds) + 1, members)

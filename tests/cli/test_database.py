@@ -828,6 +828,66 @@ delay: 0s
     assert "`drain` has nothing to do: `n` is 0 already" in again.err
 
 
+@pytest.mark.parametrize("works", [False, True])
+@pytest.mark.parametrize(
+    ("how", "meanwhile"),
+    [
+        ("resolve: stage, when: row.id == 1", "select 1"),  # o/b is skipped
+        ("resolve: stage", "UPDATE repositories SET pending = 0 WHERE id = 2"),  # it is gone
+        ("resolve: stage", "INSERT INTO repositories VALUES (4, 'o/new', 40)"),
+    ],
+)
+@pytest.mark.parametrize("expect", ["decreased: true", "at_most: 1000"])
+def test_a_figure_of_the_whole_is_compared_with_one_of_the_same_items(
+    backfill: Backfill,
+    tmp_path: Path,
+    database: Path,
+    works: bool,
+    how: str,
+    meanwhile: str,
+    expect: str,
+) -> None:
+    """With other items, it moves although no job has done anything."""
+    worker = Worker(database)
+
+    def work(event: Mapping[str, Any]) -> None:
+        if event["name"] == "app/op" and works:
+            worker(event)
+        if event["name"] == "app/make":
+            with closing(sqlite3.connect(database, timeout=30)) as db, db:
+                db.execute(meanwhile)
+
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  make: {{event: app/make, for_each: once, payload: {{}}}}
+  op:
+    event: app/op
+    for_each: left
+    after: [make]
+    {how.replace(", ", chr(10) + "    ")}
+    payload: {{id: "{{{{ row.id }}}}"}}
+    checks:
+      - name: moved
+        each: false
+        query: select sum(pending) as n from repositories where name in :left
+        expect: {{column: n, {expect}}}
+"""
+    body = """\
+collections:
+  left: {query: "select id, name from repositories where pending > 0", item: "{{ row.name }}"}
+operations: [make, op]
+delay: 0s
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/op": work, "app/make": work})) as url:
+        done = backfill("run", plan, "--target", url, "--format", "json")
+    assert done.status == (0 if works else 1), done.err
+    (check,) = json.loads(done.out)["checks"]
+    assert works or "completed but nothing changed" in check["message"]
+
+
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_coverage_is_of_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str
