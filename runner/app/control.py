@@ -60,17 +60,24 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
     refuse_seconds("seconds", seconds)
     if seconds == 0:
         raise UsageError("a hold of 0s holds nothing", hint="leave --for out, or write it like 4h")
-    found = session.target(target)
+    found = _target(session, target)
     session.store.hold(found.address, found.name, reason, seconds)
     return found.name
 
 
 def let_go(session: Session, target: str) -> str:
     """Let runs send to a held target again; return its name. Raises `UsageError` if not held."""
-    found = session.target(target)
+    found = _target(session, target)
     if not session.existing.let_go(found.address):
         raise UsageError(f"{found.name} is not held", hint="--state names another state")
     return found.name
+
+
+def _target(session: Session, target: str) -> Target:
+    """Return the target of that name; none is the default here: it would hold another."""
+    if not target:
+        raise UsageError("the target is empty", hint="is the variable that it comes from set?")
+    return session.target(target)
 
 
 def tune(

@@ -133,7 +133,9 @@ NOTHING: dict[str, Callable[[runner.Session], object]] = {
     "plan": lambda session: session.plan(PLAN, target=""),
     "check": lambda session: session.check(PLAN, applied=""),
     "hold": lambda session: session.hold("", "why"),
+    "hold nothing": lambda session: session.hold(None, "why"),  # type: ignore[arg-type]
     "let_go": lambda session: session.let_go(""),
+    "let_go of nothing": lambda session: session.let_go(None),  # type: ignore[arg-type]
     "status": lambda session: session.status(""),
     "events": lambda session: list(session.events("")),
     "pause": lambda session: session.pause(""),
