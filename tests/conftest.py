@@ -79,6 +79,12 @@ def _tell_what_counts(plugins: pytest.PytestPluginManager) -> None:
             plugin.sendevent = told
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Begin with the tests in a browser: one worker opens it. Last, each would steal some of them,
+    and open its own."""
+    items.sort(key=lambda item: "browser" not in item.fixturenames)
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()  # thousands of tests live until the end: keep the collector from scanning them
     gc.enable()
