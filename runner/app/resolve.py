@@ -12,7 +12,6 @@ from runner.app.session import Session
 from runner.errors import InvalidPlan, StalePlan
 from runner.execution.ports import Resolved
 from runner.model import (
-    BUILT_IN,
     BackfillPlan,
     Database,
     ExecutionPlan,
@@ -22,7 +21,7 @@ from runner.model import (
     Stage,
     frozen,
 )
-from runner.planning.binding import Binder, Keeps, items_of, keep_all
+from runner.planning.binding import Binder, Keeps, keep_all
 from runner.planning.build import stage_as_of_now
 from runner.planning.facts import gather, gather_again
 from runner.planning.items import remembered, to_remember
@@ -54,31 +53,24 @@ class PlanResolver:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
         known = gather_again(self.plan, operation, self.database, datetime.now(UTC))
         found = stage_as_of_now(known, stage)
-        asked = {check.question.of for check in self.plan.checks if check.question.of}
-        asked |= {one.question.of for one in self.plan.coverage if one.question.of}
-        own = stage.for_each
-        names = item_names(known, found) if own in asked or stage.goal_finds_out else []
-        goal = None
-        if operation.until and stage.goal_finds_out:
-            sent = frozenset(names)
-            binder = Binder(known, lambda kind, name: kind != own or name in sent)
-            goal = binder.until(operation.until, operation.name).question
-            if binder.problems:
-                raise InvalidPlan(ranked(binder.problems))
+        if not (stage.goal_finds_out or self.plan.checks or self.plan.coverage):
+            return Resolved(found)
         keeps: Keeps = keep_all
+        sent = frozenset(item_names(known, found))
         if self.partial is not None:
             choice = Choice(self.partial, known)
-            keeps, left_out = choice.keeps, {one.item for one in choice.left_out(found)}
-            names = [name for name in names if name not in left_out]
+            sent, keeps = sent.difference(one.item for one in choice.left_out(found)), choice.keeps
             found = choice.of(found)
-        of = known.collections[operation.collection]
-        rows = of.rows if names else ()
-        ids = {of.kind.name_of(row): row.get("id") for row in rows}
-        items = {own: {name: ids.get(name) for name in names}}
-        if own not in BUILT_IN:
-            for part in asked.intersection(known.collections).difference((own, *BUILT_IN)):
-                items[part] = items_of(known, operation, keeps=keeps, also=part).with_ids(part)
-        return Resolved(found, items, goal)
+        own = stage.for_each
+        binder = Binder(known, lambda of, name: name in sent if of == own else keeps(of, name))
+        goal = None
+        if operation.until and stage.goal_finds_out:
+            goal = binder.until(operation.until, operation.name).question
+        checks = {check.name: check.question for check in binder.checks(self.plan.checks)}
+        coverage = dict(binder.coverage(self.plan.coverage))
+        if binder.problems:
+            raise InvalidPlan(ranked(binder.problems))
+        return Resolved(found, goal, checks, coverage)
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -187,7 +187,7 @@ class Checker:
             mine = moment != "after" or check.operation in stages[0].operations
             if check.moment != moment or not mine or check.name in held:
                 continue
-            verdict = await self._until_held(_as_sent(check, stages, self.journal), stages)
+            verdict = await self._until_held(check, stages)
             if self.queries.stop.is_set() and not verdict.holds:
                 return False  # the check did not get its full time: a resume asks again
             self.journal.keep_check(result_of(check, verdict))
@@ -264,14 +264,17 @@ def finds_out(
     """Whether a deferred stage resolves the items of a question when it starts. `operation`: the
     one that the question belongs to, None for the whole plan.
 
-    These are the stage's own items, unless the question belongs to another stage that runs for
-    such items; and the parts of a product, unless a stage runs for the parts themselves.
+    These are what its own operation's questions are about; the stage's own items, unless the
+    question belongs to another stage that runs for such items; and the parts of a product, unless a
+    stage runs for the parts themselves.
     """
-    if asked.of is None or asked.of in BUILT_IN:
+    if asked.of is None or operation in stage.operations:
+        return asked.of is not None
+    if asked.of in BUILT_IN:
         return False
     for_them = [one for one in plan.stages if one.for_each == asked.of]
     if asked.of != stage.for_each:
-        return operation in stage.operations or (operation is None and not for_them)
+        return operation is None and not for_them
     others = (one for one in for_them if one.number != stage.number)
     return not any(operation in one.operations for one in others)
 
@@ -282,20 +285,23 @@ def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPl
     Earlier items are kept if rounds were `begun` before, and for checks that do not belong to the
     stage's operation.
     """
-    stage = found.stage
 
-    def as_found(asked: BoundQuestion, operation: str | None, *, earlier: bool) -> BoundQuestion:
-        items = found.items.get(asked.of) if asked.of else None
-        if items is None or not finds_out(plan, stage, asked, operation):
-            return asked
-        by_id = operation in stage.operations and asked.of == stage.for_each
-        return asked.of_items(items, earlier=earlier, by_id=by_id)
+    def as_found(
+        then: BoundQuestion, now: BoundQuestion | None, operation: str | None
+    ) -> BoundQuestion:
+        if now is None or not finds_out(plan, found.stage, then, operation):
+            return then
+        earlier = begun or operation not in found.stage.operations
+        return now.with_earlier(then) if earlier else now
 
     def proved(check: Check) -> Check:
-        earlier = begun or check.operation not in stage.operations
-        return replace(check, question=as_found(check.question, check.operation, earlier=earlier))
+        now = found.checks.get(check.name)
+        return replace(check, question=as_found(check.question, now, check.operation))
 
-    coverage = (Measure(name, as_found(of, None, earlier=True)) for name, of in plan.coverage)
+    coverage = (
+        Measure(name, as_found(asked, found.coverage.get(name), None))
+        for name, asked in plan.coverage
+    )
     return replace(plan, checks=tuple(map(proved, plan.checks)), coverage=tuple(coverage))
 
 
@@ -318,29 +324,6 @@ async def compare_alike(queries: QueryRunner, then: ExecutionPlan, now: Executio
         queries.journal.remember(_before(check), list(table))
 
 
-def remember_members(journal: Journal, stage: Stage, number: int, names: Iterable[str]) -> None:
-    """Record the items of a round: the events of groups do not name them."""
-    journal.remember(_members(stage, number), list(names))
-
-
-def _as_sent(check: Check, stages: Sequence[Stage], journal: JournalReads) -> Check:
-    """Limit a check to the items that its stage resolved when it started."""
-    question = check.question
-    if check.moment != "after" or question.of not in BUILT_IN or not stages[0].deferred:
-        return check
-    (stage, *_) = stages
-    if question.of != stage.for_each:
-        return check
-    names: Collection[str] = {item for item, _ in stage.items.raw()}
-    if stage.grouped:
-        names = {
-            name
-            for one in journal.rounds(stage.number)
-            for name in journal.remembered(_members(stage, one.number))
-        }
-    return replace(check, question=question.only(names, question.of))
-
-
 def begun_with(checks: Sequence[Check], journal: JournalReads) -> dict[str, Json]:
     """Return what a retry needs from its first run to prove what is still unproved: the figures
     before that run, and its start. What that run changed does not change again."""
@@ -354,10 +337,6 @@ def begun_with(checks: Sequence[Check], journal: JournalReads) -> dict[str, Json
 
 def _before(check: Check) -> str:
     return f"before {check.name}"
-
-
-def _members(stage: Stage, number: int) -> str:
-    return f"members {stage.number}.{number}"
 
 
 def _first(check: Check) -> str:

@@ -14,7 +14,6 @@ from runner.model import (
     ExecutionPlan,
     Failure,
     Function,
-    ItemKind,
     Job,
     JobLink,
     Json,
@@ -139,14 +138,13 @@ class Guard(Protocol):
 
 
 class Resolved(NamedTuple):
-    """A deferred stage with its current items. `items`: the names of those that a check or a
-    coverage is about, one by one even if events are grouped, with their ids, None without one; also
-    those of other collections of the plan, such as the parts of a product. `goal`: its goal's
-    question about them."""
+    """A deferred stage with its current items, and the plan's questions about these: its goal's,
+    and those of checks and coverage by name."""
 
     stage: Stage
-    items: Mapping[ItemKind, Mapping[str, Json]] = MappingProxyType({})
     goal: BoundQuestion | None = None
+    checks: Mapping[str, BoundQuestion] = MappingProxyType({})
+    coverage: Mapping[str, BoundQuestion] = MappingProxyType({})
 
 
 class Resolver(Protocol):

@@ -11,13 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runner.errors import InvalidPlan
-from runner.execution.check import (
-    QueryRunner,
-    compare_alike,
-    finds_out,
-    proving,
-    remember_members,
-)
+from runner.execution.check import QueryRunner, compare_alike, finds_out, proving
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, JournalReads, Resolved, Resolver
 from runner.model import (
@@ -122,9 +116,6 @@ class Rounds:
         if stage.until and stage.goal_finds_out:
             goal = _goal_of(stage.until, found, begun=bool(rounds))
             grown = replace(grown, until=replace(stage.until, question=goal))
-        if stage.grouped:
-            members = found.items.get(stage.for_each, ())
-            remember_members(self.journal, stage, len(rounds) + 1, members)
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
 
     def over(self, stage: Stage, rest: float = 0.0) -> Next | None:

@@ -243,22 +243,12 @@ class BoundQuestion:
             for name, value in self.parameters.items()
         }
         items = tuple(dict.fromkeys((*before.items, *self.items)))
-        return replace(self, items=items, parameters=given)
+        known = {**before._with_ids(), **self._with_ids()}
+        ids = tuple(known[name] for name in items) if known.keys() >= set(items) else ()
+        return replace(self, items=items, ids=ids, parameters=given)
 
-    def of_items(self, found: Mapping[str, Json], *, earlier: bool, by_id: bool) -> BoundQuestion:
-        """Ask it about these items of a plan's own collection (names -> ids, None without one);
-        this sets its parameter, too. `earlier`: also about those that it has. `by_id`: its
-        ``:ids`` are those of the collection."""
-        names = tuple(dict.fromkeys((*(self.items if earlier else ()), *found)))
-        known = dict(zip(self.items, self.ids, strict=True)) if self.ids else {}
-        known |= {name: id_ for name, id_ in found.items() if id_ is not None}
-        theirs = tuple(known[name] for name in names) if known.keys() >= set(names) else ()
-        given = dict(self.parameters)
-        if self.of in given:
-            given[self.of] = list(names)
-        if by_id and "ids" in given:
-            given["ids"] = [known[name] for name in names if name in known]
-        return replace(self, items=names, ids=theirs, parameters=given)
+    def _with_ids(self) -> dict[str, Json]:
+        return dict(zip(self.items, self.ids, strict=True)) if self.ids else {}
 
 
 @frozen

@@ -66,9 +66,6 @@ class ItemsOf:
         found = self.ids.get(kind, ())
         return [] if None in found else found
 
-    def with_ids(self, kind: ItemKind) -> dict[str, Json]:
-        return dict(zip(self.names[kind], self.ids[kind], strict=True))
-
     def lacking(self, question: Question) -> Problem | None:
         """Refuse a question that uses `:ids` if an item has no id."""
         pairs = zip(self.names.get(self.kind, ()), self.ids[self.kind], strict=True)

@@ -761,6 +761,70 @@ operations:
     assert "`drain` has nothing to do: `n` is 0 already" in none.err
 
 
+@pytest.mark.parametrize("for_each", ["repo", "workspace"])
+@pytest.mark.parametrize("moment", ["after", "end"])
+@pytest.mark.parametrize("each", ["true", "false"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "",
+        "resolve: stage",
+        "resolve: stage\n    group: 2",
+        "until: {query: GOAL, expect: {column: n, at_most: 0}}",
+    ],
+)
+def test_a_check_of_an_operation_is_not_about_what_a_lookup_has_it_skip(
+    backfill: Backfill,
+    tmp_path: Path,
+    database: Path,
+    how: str,
+    each: str,
+    moment: str,
+    for_each: str,
+) -> None:
+    """Whether that is found with the plan or when the stage starts. The second one's stay 20."""
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("ALTER TABLE repositories ADD COLUMN deep INTEGER")
+        db.execute("UPDATE repositories SET deep = (id = 1)")
+    left = 0 if "until" in how else 25
+    goal = "select sum(pending) as n from repositories where name in :repos"
+    item = "rows[0]" if "group" in how else for_each
+    query = "name as repo, pending" if each == "true" else "sum(pending) as pending"
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  known:
+    for: {for_each}
+    query: select name as repo, name as workspace, id as nr, deep from repositories
+      where name in :keys
+    key: {for_each}
+operations:
+  fill:
+    event: app/fill
+    for_each: {for_each}
+    payload: {{id: "{{{{ {item}.nr }}}}"}}
+    when: {for_each}.deep == 1
+    {how.replace("GOAL", goal)}
+    checks:
+      - name: done
+        at: {moment}
+        each: {each}
+        query: select {query} from repositories where name in :repos
+        expect: {{column: pending, at_least: {left}, at_most: {left}}}
+"""
+    body = """\
+repos: [{repo: o/a, workspace: o/a}, {repo: o/b, workspace: o/b}]
+operations: [fill]
+delay: 0s
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/fill": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == 0, result.err
+    assert [one["ok"] for one in json.loads(result.out)["checks"]] == [True]
+
+
 def test_a_goal_is_not_about_workspaces_that_a_lookup_has_the_operation_skip(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:

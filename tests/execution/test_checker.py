@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -464,91 +464,40 @@ def rows(*names: str) -> Table:
     return Table(("repo", "n"), tuple((name, 5) for name in names))
 
 
-def found_out(of_stage: Stage, **ids: int | None) -> Resolved:
-    return Resolved(of_stage, {of_stage.for_each: ids})
-
-
 @pytest.mark.parametrize(
-    ("of", "operation", "begun", "items", "ids"),
+    ("of", "for_each", "operation", "begun", "items"),
     [
-        ("users", "sync", False, ("b", "c"), ()),
-        ("users", "sync", True, ("a", "b", "c"), ()),
-        ("users", None, False, ("a", "b", "c"), ()),
-        ("row", "sync", False, ("b", "c"), ()),
-        ("users", "embed", False, ("a", "b"), (1, 2)),
-        ("users", "tidy", False, ("a", "b", "c"), ()),
-        ("repo", "sync", False, ("a", "b"), (1, 2)),
-        (None, "sync", False, ("a", "b"), (1, 2)),
-    ],
-)
-def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
-    of: str | None, operation: str | None, begun: bool, items: Any, ids: Any
-) -> None:
-    """The preview had `a` and `b`; the stage found `b` and `c`."""
-    asked = BoundQuestion(Query("q"), {"users": ["a", "b"]}, of, "item", ("a", "b"), (1, 2))
-    of_stage = replace(stage(1, "sync", deferred=True), for_each=of or "users")
-    stages = (of_stage, replace(EMBED, for_each=of_stage.for_each))
-    plan = Made([check(operation=operation, question=asked)], stages=stages).checker.plan
-    (found,) = proving(plan, found_out(of_stage, b=None, c=None), begun=begun).checks
-    assert (found.question.items, found.question.ids) == (items, ids)
-    assert found.question.parameters["users"] == (list(items) if of == "users" else ["a", "b"])
-    (same,) = proving(plan, found_out(of_stage, b=None), begun=False).checks
-    if operation == "sync" and of in ("users", "row"):
-        assert same.question.ids == (2,), "what is known of an item stays known"
-
-
-@pytest.mark.parametrize("begun", [False, True])
-@pytest.mark.parametrize("of", ["users", None])
-def test_a_check_by_id_is_asked_for_the_ids_that_its_stage_finds_out(
-    begun: bool, of: str | None
-) -> None:
-    """A check of no operation may go by the ids of repositories."""
-    given = {"users": ["a", "b"], "ids": [1, 2]}
-    asked = BoundQuestion(Query("q"), given, "users", "item", ("a", "b"), (1, 2))
-    of_stage = replace(stage(1, "sync", deferred=True), for_each="users")
-    operation = of and "sync"
-    plan = Made([check(operation=operation, question=asked)], stages=(of_stage,)).checker.plan
-    (found,) = proving(plan, found_out(of_stage, b=2, c=3), begun=begun).checks
-    every = begun or not of
-    assert found.question.ids == ((1, 2, 3) if every else (2, 3))
-    by_id = [1, 2, 3] if begun else [2, 3]
-    assert found.question.parameters["ids"] == (by_id if of else [1, 2])
-
-
-@pytest.mark.parametrize(
-    ("moment", "of", "kind", "how", "proved"),
-    [
-        ("after", "repo", "repo", {"deferred": True}, ["o/r0", "o/r1"]),
-        ("after", "repo", "repo", {"deferred": True}, ["o/r0"]),
-        ("after", "repo", "repo", {}, ["o/r0", "o/old"]),
-        ("end", "repo", "repo", {"deferred": True}, ["o/r0", "o/old"]),
-        ("after", None, "repo", {"deferred": True}, ["o/r0", "o/old"]),
-        ("after", "workspace", "repo", {"deferred": True}, ["o/r0", "o/old"]),
+        ("users", "users", "sync", False, "bc"),
+        ("users", "users", "sync", True, "abc"),
+        ("users", "users", None, False, "abc"),
+        ("users", "users", "embed", False, "ab"),  # another stage's that runs for them, too
+        ("users", "users", "tidy", False, "abc"),
+        ("users", "cells", "sync", False, "bc"),  # a part of a product
+        ("users", "cells", None, False, "abc"),
+        ("users", "cells", "embed", False, "ab"),
+        ("row", "row", "sync", False, "bc"),
+        ("repo", "repo", "sync", False, "bc"),
+        ("repo", "workspace", "sync", False, "bc"),
+        ("repo", "repo", None, False, "ab"),  # which are given
+        (None, "users", "sync", False, "ab"),
     ],
 )
 def test_what_a_stage_has_found_out_as_it_started_is_what_is_to_be_proved(
-    moment: Any, of: str | None, kind: str, how: dict[str, Any], proved: Collection[str]
+    of: str | None, for_each: str, operation: str | None, begun: bool, items: str
 ) -> None:
-    """The preview had `o/old`; only the items that are to be proved need a row."""
-    asked = BoundQuestion(Query("q"), {}, of, "repo", ("o/r0", "o/old"))
-    if of == "repo" and proved == ["o/r0", "o/r1"]:
-        asked = replace(asked, items=("o/r0", "o/r1", "o/old"))
-    of_stage = replace(stage(1, "sync", **how), for_each=kind)
-    for left_out in proved:
-        names = ["o/other", *(name for name in proved if name != left_out)]
-        one = check(moment=moment, operation="sync", question=asked)
-        made = Made([one], rows(*names))
-        assert not (made.after(of_stage) if moment == "after" else made.end([of_stage]))
-        assert not made.journal.results[0].ok
-    made = Made([check(moment=moment, operation="sync", question=asked)], rows(*proved))
-    assert made.after(of_stage) if moment == "after" else made.end([of_stage])
+    """The preview had `a` and `b`; the stage found `b` and `c`."""
 
+    def asked(names: str) -> BoundQuestion:
+        ids = tuple(map(ord, names))
+        given = {"users": list(names), "ids": list(ids)}
+        return BoundQuestion(Query("q"), given, of, "item", tuple(names), ids)
 
-def test_of_groups_that_a_stage_has_found_out_each_member_is_to_be_proved() -> None:
-    asked = BoundQuestion(Query("q"), {}, "repo", "repo", ("o/r0", "o/r1", "o/old"))
-    of_stage = stage(1, "sync", deferred=True, grouped=True)
-    for there, holds in ((["o/r0", "o/r1"], True), (["o/r0"], False)):
-        made = Made([check(moment="after", operation="sync", question=asked)], rows(*there))
-        for number, name in enumerate(("o/r0", "o/r1"), 1):
-            made.journal.remember(f"members 1.{number}", [name])
-        assert made.after(of_stage) == holds
+    then, now, of_stage = asked("ab"), asked("bc"), stage(1, "sync", deferred=True)
+    of_stage = replace(of_stage, for_each=for_each)
+    stages = (of_stage, replace(EMBED, for_each=for_each))
+    plan = Made([check(operation=operation, question=then)], stages=stages).checker.plan
+    resolved = Resolved(of_stage, checks={plan.checks[0].name: now})
+    (found,) = proving(plan, resolved, begun=begun).checks
+    assert found.question == asked(items)
+    (same,) = proving(plan, Resolved(of_stage), begun=begun).checks
+    assert same.question == then, "nothing was asked about its items"

@@ -89,9 +89,7 @@ class Asked:
         return await attempt()
 
     async def resolve(self, stage: Stage) -> Resolved:
-        return Resolved(
-            replace(stage, items=packed(self.items)), {stage.for_each: dict.fromkeys(self.items)}
-        )
+        return Resolved(replace(stage, items=packed(self.items)))
 
 
 def packed(names: Sequence[str]) -> Any:
