@@ -265,7 +265,7 @@ class Pacer:
             ago = self.clock.time() - latest.sent_at
             # If the clock was put back, each step would wait for the whole delay again.
             if ago >= 0 or not self.waits.rested:
-                self._sent[latest.stage] = self.clock.monotonic() - ago
+                self._sent[latest.stage] = self.clock.monotonic() - max(0.0, ago)
 
     def of(self, stage: Stage) -> Pace:
         """Return the pace of a stage, which continues from round to round."""
@@ -279,12 +279,11 @@ class Pacer:
         self._jitter.pop(stage, None)
 
     def owed(self, stage: Stage) -> float:
-        """Return the seconds until the next batch may go out. A clock that was put back adds
-        nothing."""
+        """Return the seconds until the next batch may go out."""
         if stage.begins is not None or stage.number not in self._sent:
             return 0.0
         delay = self.of(stage).delay + self._jitter_of(stage)
-        return min(delay, max(0.0, self._sent[stage.number] + delay - self.clock.monotonic()))
+        return max(0.0, self._sent[stage.number] + delay - self.clock.monotonic())
 
     def _jitter_of(self, stage: Stage) -> float:
         """Return the jitter of the current pause: the same wherever the run resumes."""

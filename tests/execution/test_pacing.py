@@ -316,6 +316,15 @@ def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
     assert at == [0, 60, 600, 660, 720]
 
 
+def test_a_clock_that_is_put_back_before_a_resume_adds_one_delay(tmp_path: Path) -> None:
+    made = world(tmp_path, repos(4) + "operations: [fire]\nbatch_size: 1\ndelay: 2s\n", 0)
+    made.drive(3.0)
+    made.clock.now -= 7_200.0
+    assert made.drive()[0].how == "complete"
+    times = [at for at, _, _ in made.server.came]
+    assert times[2:] == pytest.approx([made.driven_from[1] + 2.0, made.driven_from[1] + 4.0])
+
+
 def test_a_clock_that_is_put_back_between_two_steps_adds_one_delay(tmp_path: Path) -> None:
     """By that clock the last batch is in the future: each step would wait for the whole delay
     again."""
