@@ -12,7 +12,7 @@ from tests.web.states import Player, failed
 
 FILTERS = [
     EventFilter(text, stage, outcome)
-    for text in ("", "SERVICE-1", "bad gateway", "%", "nothing like it")
+    for text in ("", "SERVICE-1", "bad gateway", "%", "éCHEC", "nothing like it")
     for stage in (None, 1, 2)
     for outcome in (None, "completed", "failed", LOST, "running", "unfollowed", "unsent")
 ]
@@ -24,7 +24,7 @@ def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
     made = Player(tmp_path_factory.mktemp("state"))
     failed(made)
     run = made.begin("stopped", "repos: [a/b, a/service-1, d/e]\noperations: [sync, embed]\n", 60)
-    run.send(1, 2, 0, lambda at: "it broke" if at else None)
+    run.send(1, 2, 0, lambda at: "Échec: it broke" if at else None)
     run.pass_time(1, 1, None)
     run.send(1, 1, 1e6, lambda _: None)
     yield made

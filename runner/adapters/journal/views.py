@@ -445,12 +445,12 @@ def lost(
     ]
 
 
-_LIKE = "lower(outcomes.item) LIKE :like ESCAPE '!'"
-_SAYS = "lower(outcomes.message) LIKE :like ESCAPE '!'"
+_LIKE = "{lower}(outcomes.item) LIKE {lower}(:like) ESCAPE '!'"
+_SAYS = "{lower}(outcomes.message) LIKE {lower}(:like) ESCAPE '!'"
 
 
 def _like(text: str) -> str:
-    escaped = re.sub("([!%_])", r"!\1", text.lower())
+    escaped = re.sub("([!%_])", r"!\1", text)
     return f"%{escaped}%"
 
 
