@@ -9,6 +9,7 @@ from itertools import chain
 
 import orjson
 
+from runner.errors import TargetError
 from runner.model import Data, Event, Json, frozen
 from runner.spec.json_limits import MAX_EVENT, MAX_ITEM
 from runner.spec.units import counted
@@ -20,6 +21,14 @@ ORDINARY = 16 * 1024  # bytes of an event; the larger events of an operation are
 _MOST_NAME = 6 * MAX_ITEM + 2  # bytes of an item in JSON if every character is escaped
 _MOST = LARGE + BLOCK * (ORDINARY + _MOST_NAME)  # bytes of an unpacked block
 _ROOM = 2**18  # bytes of a block: unpacking takes half the time if the buffer need not grow
+
+
+RESTORE = "restore the state from a backup, or name another with --state"
+
+
+def damaged() -> TargetError:
+    """Return the error for a value of a state that is no longer as it was written."""
+    return TargetError("the state is damaged: a value in it cannot be read", hint=RESTORE)
 
 
 @frozen
@@ -68,7 +77,11 @@ class EventBlocks:
         item."""
         first, skipped = divmod(start, BLOCK)
         for block in self.blocks[first:]:
-            yield zlib.decompress(block, bufsize=_ROOM)[1:].split(b'\n"')[skipped:]
+            try:
+                text = zlib.decompress(block, bufsize=_ROOM)
+            except zlib.error:
+                raise damaged() from None
+            yield text[1:].split(b'\n"')[skipped:]
             skipped = 0
 
 

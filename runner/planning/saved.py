@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from runner.errors import TargetError
 from runner.model import ExecutionPlan, Json, Skipped, frozen
 from runner.planning.event_blocks import EventBlocks
 from runner.planning.serialize import dump_head, load_plan
@@ -87,8 +88,8 @@ def read_saved(raw: bytes, has_form: Callable[[Json], bool]) -> SavedPlan | None
     try:
         saved = _saved(value)
         _check(saved.plan)
-    except (KeyError, TypeError, ValueError, AttributeError):  # edited, with a matching checksum
-        raise Tampered from None
+    except (KeyError, TypeError, ValueError, AttributeError, TargetError):
+        raise Tampered from None  # edited, with a matching checksum
     return saved
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -37,7 +38,7 @@ from runner.model import (
     WindowGuard,
     group_skipped,
 )
-from runner.planning.event_blocks import EventBlocks
+from runner.planning.event_blocks import EventBlocks, damaged
 
 _GUARDS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -101,8 +102,17 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _undamaged() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged() from error
+
+
+@_undamaged()
 def load_head(text: str) -> RunHead:
-    """Load the plan without its events."""
+    """Load the plan without its events. Raises `TargetError` for anything but a dumped head."""
     value = orjson.loads(text)
     return RunHead(
         name=value["name"],
@@ -123,8 +133,10 @@ def load_head(text: str) -> RunHead:
     )
 
 
+@_undamaged()
 def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
-    """Load the whole plan; `bodies`: the blocks of each stage by its number."""
+    """Load the whole plan; `bodies`: the blocks of each stage by its number. Raises as
+    `load_head`."""
     value = orjson.loads(text)
     limit = value["max_failures"]
     return ExecutionPlan(

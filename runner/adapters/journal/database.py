@@ -6,6 +6,7 @@ Statements are plain SQL that both understand. Parameters are named, as in `:nam
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -23,6 +24,7 @@ from runner.adapters.files import CannotWrite, make_folder, write_file
 from runner.adapters.journal.outage import Kept, Outage
 from runner.errors import NoState, TargetError, UsageError
 from runner.model import Patience
+from runner.planning.event_blocks import RESTORE, damaged
 from runner.spec.files import ends_with, odd_kind
 from runner.spec.secrets import redact
 
@@ -181,6 +183,8 @@ class Database:
                 raise
             finally:
                 self._put_back(transaction)
+        except json.JSONDecodeError as error:
+            raise damaged() from error
         except self.dialect.errors as error:
             why, hint = self.dialect.explain(error)
             raise TargetError(
@@ -333,6 +337,7 @@ _HINTS = {
         "sqlite3 NEW`; resume a run that is in it with --state sqlite:///NEW"
     ),
     "not a database": "this file is not a state: restore it from a backup, or name another",
+    "could not decode": RESTORE,
     "unable to open": "make sure its folder exists and is writable, or name another with --state",
 }
 
@@ -447,8 +452,9 @@ class _Sqlite:
         return False
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        why = str(error).lower()
-        return str(error), next((hint for word, hint in _HINTS.items() if word in why), _OTHERWISE)
+        said = str(error).partition(" with text ")[0]  # which may be a whole plan
+        why = said.lower()
+        return said, next((hint for word, hint in _HINTS.items() if word in why), _OTHERWISE)
 
 
 class _Postgresql:

@@ -15,6 +15,7 @@ import pytest
 from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError
+from tests.adapters.journal.lives import Life
 from tests.cli.conftest import served
 from tests.support import make_plan, new_store, repos, start_journal, write_plan
 
@@ -72,6 +73,44 @@ def test_a_damaged_file_is_said_with_what_can_be_saved(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"state\.db cannot be used") as error:
         Store(str(tmp_path / "state.db")).find("RUN1")
     assert ".recover" in str(error.value.hint)
+
+
+def _load(store: Store) -> None:
+    """Read all that a resume reads, and what the displays show."""
+    record = store.find("RUN1")
+    store.hooks("RUN1")
+    store.answers(record)
+    list(store.events(record))
+    for stage in store.plan_of(record).stages:
+        list(stage.items.lines())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "runs SET head = '[' || head",
+        "runs SET head = replace(head, '\"stages\":', '\"stagez\":')",
+        "runs SET head = CAST(head || x'ff' AS TEXT)",
+        "runs SET variables = '{'",
+        "runs SET notify = '{'",
+        "chunks SET ids = '{'",
+        "answers SET value = '{'",
+        "blocks SET body = x'00'",
+    ],
+)
+def test_a_value_that_is_no_longer_as_it_was_written_is_no_mistake_of_ours(
+    tmp_path: Path, change: str
+) -> None:
+    life = Life(tmp_path, BODY)
+    life.take(1, range(3))
+    life.journal.remember("a question", 1)
+    _load(life.store)
+    with life.store._database.write() as connection:
+        assert connection.change(f"UPDATE {change}") == 1
+    with pytest.raises(TargetError, match=r"cannot be read|Could not decode") as error:
+        _load(life.store)
+    assert "restore the state" in str(error.value.hint)
+    assert len(str(error.value)) < 200
 
 
 def test_a_truncated_file_is_said(tmp_path: Path) -> None:
