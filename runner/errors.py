@@ -89,7 +89,11 @@ class TargetError(BackfillError):
 
 
 class TargetDown(TargetError):
-    """No answer after every retry."""
+    """No answer after every retry. `wait`: for how many seconds the server asked before another."""
+
+    def __init__(self, message: str, *, hint: str | None = None, wait: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.wait = wait
 
 
 class KeyRefused(TargetError):

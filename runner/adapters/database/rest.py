@@ -29,6 +29,7 @@ from runner.adapters.http import (
     Unanswered,
     open_blocking_client,
     parsed,
+    retry_after,
 )
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError, UsageError
 from runner.model import (
@@ -206,7 +207,8 @@ class Rest:
             )
         except Unanswered as error:
             hint = f"check {URL} and the network"
-            raise TargetDown(f"the database cannot be reached: {error}", hint=hint) from None
+            message = f"the database cannot be reached: {error}"
+            raise TargetDown(message, hint=hint, wait=error.wait) from None
 
     def _try(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         response, body = self._exchange(method, url, headers)
@@ -242,7 +244,8 @@ class Rest:
         if code == _TOO_LONG:
             return QueryRefused(message, "narrow the query, or add an index")
         if status in (408, 429) or status >= 500:
-            return Unanswered(f"it answers {words}", maybe_taken=False)
+            wait = retry_after(response.headers)
+            return Unanswered(f"it answers {words}", maybe_taken=False, wait=wait)
         if status == 403 and code == _FORBIDDEN:
             return QueryRefused(message, hint or "grant the key's role SELECT on it")
         if status in (401, 403):

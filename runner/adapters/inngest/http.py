@@ -79,7 +79,9 @@ class Retry:
                 return await attempt()
             except TargetDown as error:
                 down.append(error)
-                raise Unanswered(str(error), maybe_taken=False, answered=True) from None
+                raise Unanswered(
+                    str(error), maybe_taken=False, wait=error.wait, answered=True
+                ) from None
 
         try:
             return await self(what, once, most)

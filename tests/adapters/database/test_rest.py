@@ -535,6 +535,23 @@ def test_what_may_pass_is_tried_again_and_then_told(
     assert "abcdefgh" not in f"{down.value} {down.value.hint}"
 
 
+def test_it_waits_for_as_long_as_the_server_asks() -> None:
+    server, waits, limits = Server([{"id": 1}]), list[float](), ["7", "3"]
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        if not limits:
+            return server(request)
+        return httpx.Response(429, headers={"retry-after": limits.pop()})
+
+    query = Query(Selection("repositories", ("id",)))
+    assert rest(limited, sleep=waits.append).ask(query, {}).rows == ((1,),)
+    assert waits == [3.0, 7.0]
+    limits.append("5")
+    with pytest.raises(TargetDown) as down:
+        rest(limited, sleep=waits.append).ask(query, {}, once=True)
+    assert down.value.wait == 5.0, "so the run waits as long"
+
+
 def test_asked_once_it_is_not_tried_again() -> None:
     failures, waits = list[str](), list[float]()
 
