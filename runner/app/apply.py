@@ -254,7 +254,7 @@ class _Applying:
 
     def _one(
         self, plan: BackfillPlan, before: LedgerEntry, *, again: bool
-    ) -> Summary | Incomplete | None:
+    ) -> Summary | Incomplete | StalePlan | None:
         unfinished = before.run if before.state in ("unfinished", "sent") else None
         if unfinished and self.session.store.run_state(unfinished.run_id).with_workers:
             return self._submitted(unfinished.run_id)
@@ -264,19 +264,24 @@ class _Applying:
         self.ran.append(plan.name)
         if unfinished and self.options.resume and not again:
             self.session.reporter.say(f"resuming {plan.name} ({plan.path})")
-            return self._resume(unfinished.run_id)
+            return self._resume(unfinished.run_id, plan)
         self.session.reporter.say(f"applying {plan.name} ({plan.path})")
         known = before.run and before.run.run_id
         return self._run(plan, lambda: self._refuse_others(plan, known))
 
-    def _resume(self, run_id: str) -> Summary | Incomplete | None:
+    def _resume(self, run_id: str, plan: BackfillPlan) -> Summary | Incomplete | StalePlan | None:
+        """Continue the run with the file of this plan. It keeps its variables, so the plan may have
+        changed since even if the run completes."""
+        options, path = self.options.run, plan.path
         self.runs.append(run_id)
         if self.options.detach:
-            if submitted := resubmit(self.session, run_id, self.options.run):
+            if submitted := resubmit(self.session, run_id, options, path=path):
                 return self._submitted(submitted.run_id)
-        elif summary := resume(self.session, run_id, self.options.run):
-            return _unless_completed(summary)
-        return self._elsewhere(run_id)
+            left: Summary | Incomplete | None = self._elsewhere(run_id)
+        else:
+            summary = resume(self.session, run_id, options, path=path)
+            left = _unless_completed(summary) if summary else self._elsewhere(run_id)
+        return left or self._decide(plan)
 
     def _elsewhere(self, run_id: str) -> Incomplete | None:
         """Report a run that was paused and continues where it is driven; the plans after it wait.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.adapters.inngest.target import Target
 from runner.app.build import build
 from runner.app.plan_files import unchanged
-from runner.app.preflight import refuse_another_address, refuse_forbidden
+from runner.app.preflight import as_begun, refuse_forbidden
 from runner.app.session import Session
 from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import CANCELLED, RunOptions
@@ -35,9 +35,11 @@ class Begun:
 
 @contextmanager
 def still_open(
-    session: Session, run: str, options: RunOptions, *, from_journal: bool
+    session: Session, run: str, options: RunOptions, *, from_journal: bool, path: str | None = None
 ) -> Iterator[Begun | None]:
-    """Lock an unfinished run; yield None if there is nothing to do, which is reported."""
+    """Lock an unfinished run; yield None if there is nothing to do, which is reported.
+
+    `path`: see `as_begun`."""
     state = session.existing.run_state(run)
     record = state.record
     if not _may_go_on(session, state):
@@ -46,9 +48,8 @@ def still_open(
     with session.lock(record.plan, record.address, record.id, options.wait_lock) as lease:
         record = session.store.find(record.id)
         if record.wanted != "cancel":
-            target = session.target(record.target, record.path, record.environment)
-            refuse_another_address(record, target)
-            plan = _plan_to_send(session, record, target, from_journal=from_journal)
+            kept, target = as_begun(session, record, path)
+            plan = _plan_to_send(session, record, kept, target, from_journal=from_journal)
             plan = _raised(plan, options)
             yield Begun(record, target, plan, lease)
             return
@@ -84,9 +85,14 @@ def _cancelled(record: RunRecord) -> UsageError:
 
 
 def _plan_to_send(
-    session: Session, record: RunRecord, target: Target, *, from_journal: bool
+    session: Session,
+    record: RunRecord,
+    kept: ExecutionPlan,
+    target: Target,
+    *,
+    from_journal: bool,
 ) -> ExecutionPlan:
-    """Return the plan that the run continues with.
+    """Return the plan that the run continues with; `kept`: the journal's.
 
     If the files are unchanged this is the journal's: planning would give the same. Raises
     `StalePlan` if the plan no longer begins with what was sent, and `PreflightRefused` if a new run
@@ -95,18 +101,17 @@ def _plan_to_send(
     from runner.execution.rounds import with_rounds
 
     store = session.store
-    kept = store.plan_of(record)
     if from_journal or record.parent or unchanged(kept.inputs):
         return kept
     as_started = (
         f"continue with the plan as the run started: `backfill resume {record.id} --from-journal`"
     )
     hint = f"restore the file, or {as_started}"
-    if not Path(record.path).exists():
-        raise StalePlan(f"the plan of run {record.id}, {record.path}, no longer exists", hint=hint)
+    if not Path(kept.path).exists():
+        raise StalePlan(f"the plan of run {record.id}, {kept.path}, no longer exists", hint=hint)
     built = build(
         session,
-        record.path,
+        kept.path,
         dict(record.variables),
         target=record.target,
         environment=record.environment,
@@ -116,14 +121,14 @@ def _plan_to_send(
     built, sent = with_rounds(built, kept, journal), journal.next_position()
     if difference := first_difference(kept, built, sent):
         raise StalePlan(
-            f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
+            f"{kept.path} no longer begins with what run {record.id} has sent: {difference}",
             hint=hint,
         )
     if as_reviewed.digest != kept.digest:
         try:
             refuse_forbidden(as_reviewed, target)
         except PreflightRefused as refused:
-            message = f"{record.path} has changed since run {record.id} began: {refused}"
+            message = f"{kept.path} has changed since run {record.id} began: {refused}"
             raise PreflightRefused(message, hint=f"{refused.hint}; or {as_started}") from None
     if built.digest != kept.digest:
         session.reporter.note(

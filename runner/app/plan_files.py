@@ -7,6 +7,7 @@ run is resumed.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -329,8 +330,17 @@ def relocated(plan: ExecutionPlan, places: Sequence[str]) -> ExecutionPlan:
         return plan
     for path in _files(places):
         if path.name == Path(plan.path).name and _is(str(path), digests[plan.path]):
-            return _moved(plan, path.resolve())
+            return moved_to(plan, path)
     return plan
+
+
+def found_here(plan: ExecutionPlan) -> ExecutionPlan:
+    """Return the plan with the paths of the checkout in the working directory, if its file is not
+    where it was: the run was begun on another machine, or in another folder."""
+    if Path(plan.path).exists():
+        return plan
+    parts = Path(plan.path).parts[1:]
+    return relocated(plan, [str(Path(*parts[at:])) for at in range(len(parts))])
 
 
 def _files(places: Sequence[str]) -> list[Path]:
@@ -340,12 +350,15 @@ def _files(places: Sequence[str]) -> list[Path]:
     return found
 
 
-def _moved(plan: ExecutionPlan, path: Path) -> ExecutionPlan:
-    was = Path(plan.path).parent
+def moved_to(plan: ExecutionPlan, file: str | Path) -> ExecutionPlan:
+    """Return the plan with this file as its own, and its other inputs beside it as before."""
+    path, was = Path(file).resolve(), Path(plan.path).parent
 
     def moved(name: str) -> str:
-        there = Path(name)
-        return str(path.parent / there.relative_to(was)) if there.is_relative_to(was) else name
+        if name == plan.path:
+            return str(path)
+        there = Path(os.path.normpath(path.parent / os.path.relpath(name, was)))
+        return str(there) if there.exists() or Path(name).is_relative_to(was) else name
 
     inputs = tuple(Input(moved(name), sha256) for name, sha256 in plan.inputs)
     return replace(plan, path=str(path), inputs=inputs)

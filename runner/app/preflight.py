@@ -10,6 +10,7 @@ from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
 from runner.app.approval import refuse_unapproved
 from runner.app.doctor import examine_plan, examine_server
+from runner.app.plan_files import found_here, moved_to
 from runner.app.policy import refuse_broken
 from runner.app.session import Session
 from runner.errors import PreflightRefused, StalePlan, UsageError
@@ -153,6 +154,20 @@ def _why_followed(plan: ExecutionPlan) -> str | None:
         if stage.cap and stage.cap.written:
             return f"`max_in_flight` of `{stage.operation}` limits how many jobs are under way"
     return None
+
+
+def as_begun(
+    session: Session, record: RunRecord, path: str | None = None
+) -> tuple[ExecutionPlan, Target]:
+    """Return the plan of a started run, with the paths of this machine, and its target.
+
+    `path`: where the plan's file is now, if the caller knows it. Raises `StalePlan` if the target
+    is now elsewhere."""
+    plan = session.store.plan_of(record)
+    plan = moved_to(plan, path) if path else found_here(plan)
+    target = session.target(record.target, plan.path, record.environment)
+    refuse_another_address(record, target)
+    return plan, target
 
 
 def refuse_another_address(record: RunRecord, target: Target) -> None:

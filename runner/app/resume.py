@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 
 def resume(
-    session: Session, run: str, options: RunOptions, *, from_journal: bool = False
+    session: Session,
+    run: str,
+    options: RunOptions,
+    *,
+    from_journal: bool = False,
+    path: str | None = None,
 ) -> Summary | None:
     """Resume a run in this process; None if there is nothing to do, which is reported.
 
-    `from_journal`: send what it was started with, even if its plan file has changed.
+    `from_journal`: send what it was started with, even if its plan file has changed. `path`: see
+    `as_begun`.
     """
-    with still_open(session, run, options, from_journal=from_journal) as found:
+    with still_open(session, run, options, from_journal=from_journal, path=path) as found:
         if found is None:
             empty(session, session.store.find(run).id)
             return None
@@ -47,12 +53,17 @@ def resume(
 
 
 def resubmit(
-    session: Session, run: str, options: RunOptions, *, from_journal: bool = False
+    session: Session,
+    run: str,
+    options: RunOptions,
+    *,
+    from_journal: bool = False,
+    path: str | None = None,
 ) -> Submitted | None:
     """Submit the rest of a run to the workers; None if there is nothing to submit."""
     from runner.app.submit import Submitted, enqueue, refuse_unheard
 
-    with still_open(session, run, options, from_journal=from_journal) as found:
+    with still_open(session, run, options, from_journal=from_journal, path=path) as found:
         if found is None:
             return None
         record, target, plan, lease = found.record, found.target, found.plan, found.lease
@@ -89,7 +100,7 @@ def drive_more(
     options = followed(plan, target, options, begun=begun)
     refuse_own_files(plan, options)
     confirm(session, plan, target, options)
-    database = session.databases(record.path, record.environment) if asks else None
+    database = session.databases(plan.path, record.environment) if asks else None
     what = Drive(
         plan,
         target,

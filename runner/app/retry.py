@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from runner.app.preflight import refuse_another_address, tell_of_functions
+from runner.app.preflight import as_begun, tell_of_functions
 from runner.app.prepare import Prepared, record_run
 from runner.app.queries import how_to_go_on, how_to_make_good
 from runner.app.resume import drive_more
@@ -71,9 +71,7 @@ def _prepared(
     from runner.planning.parts import items_sent, subset
 
     record = session.existing.find(failed.run)
-    plan = session.store.plan_of(record)
-    target = session.target(record.target, record.path, record.environment)
-    refuse_another_address(record, target)
+    plan, target = as_begun(session, record)
     run_id = str(ULID())
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
         found = session.store.retriable(record, failed.outcomes, failed.items)

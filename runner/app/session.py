@@ -206,12 +206,17 @@ class Session:
         return who(self.environ, agent=self.agent)
 
     def project(self, plan: str) -> Project:
-        """Return the project file that the plan belongs to; read once. Raises `InvalidPlan`."""
+        """Return the project file that the plan belongs to; read once. If the plan's folder is not
+        here, another machine has begun its run: then it is that of the working directory.
+
+        Raises `InvalidPlan`."""
         from runner.spec.files import as_seen_here, find_project
         from runner.spec.project import Project, project_of
 
         if plan not in self._projects:
             path, known = find_project(plan), self._projects_read
+            if path is None and not Path(plan).parent.exists():
+                path = find_project(HERE)
             if path not in known:
                 known[path] = project_of(as_seen_here(path)) if path else Project()
             self._projects[plan] = known[path]

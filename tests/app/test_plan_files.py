@@ -11,6 +11,8 @@ import pytest
 from runner.app.apply import ApplyOptions, apply, pending
 from runner.app.plan_files import (
     changed_inputs,
+    found_here,
+    moved_to,
     plan_file,
     plan_files,
     plans_in,
@@ -24,8 +26,9 @@ from runner.errors import UsageError
 from runner.execution.context import RunOptions
 from runner.planning.build import build_execution_plan
 from runner.spec import reading, strict_yaml
+from runner.spec.load import load_plan
 from tests import support
-from tests.support import CATALOG
+from tests.support import CATALOG, write_plan
 
 PLAN = """\
 apiVersion: backfill/v1
@@ -207,6 +210,29 @@ def test_a_plan_is_found_where_its_files_lie_now(folder: Path, tmp_path: Path, b
     (there / "one.yaml").write_text("changed\n")
     assert relocated(built, [place]) == built, "it is nowhere"
     assert relocated(moved, [place]) == moved
+
+
+def test_a_catalog_above_a_plan_moves_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "plans").mkdir(parents=True)
+    (here / ".git").mkdir()
+    path = write_plan(here / "plans", "repos: [o/a]\noperations: [sync]\n")
+    (here / "plans" / "catalog.yaml").rename(here / "catalog.yaml")
+    path.write_text(path.read_text().replace("catalog.yaml", "../catalog.yaml"))
+    built = build_execution_plan(load_plan(str(path)))
+    here.rename(there)
+    monkeypatch.chdir(there)
+    for moved in (
+        relocated(built, ["plans"]),
+        found_here(built),
+        moved_to(built, "plans/plan.yaml"),
+    ):
+        assert unchanged(moved.inputs)
+        assert {path for path, _ in moved.inputs} == {
+            str(there / name) for name in ("plans/plan.yaml", "catalog.yaml")
+        }
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:

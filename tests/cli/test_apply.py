@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from runner.app.session import Session
 from runner.cli.main import cli
-from tests.cli.conftest import Jobs
+from tests.cli.conftest import Jobs, Start
 from tests.support import CATALOG
 from tests.types import Backfill, Result
 
@@ -231,3 +232,97 @@ def test_a_server_that_is_away_leaves_no_run_behind_and_names_none(
     assert done.status == 6
     assert "nothing was sent; run the command again once it answers" in done.err
     assert "resume" not in done.err
+
+
+@pytest.fixture
+def begun(
+    start: Start, write: Write, tmp_path: Path, url: str, jobs: Jobs, backfill: Backfill
+) -> Callable[..., Path]:
+    """Begin to apply a plan, stop that after its first event, and return the plan's file."""
+
+    def begin(*options: str) -> Path:
+        path = write("1.yaml", "one", "o/a, o/b")
+        more = "vars: {n: 1}\naccept: {unused-variable: a test}\nbatch_size: 1\ndelay: 1h\n"
+        path.write_text(path.read_text() + more)
+        applying = start("apply", tmp_path / "plans", "--target", url, *options)
+        jobs.wait_for(1)
+        applying.send_signal(signal.SIGTERM)
+        assert applying.wait(60) == 7
+        assert backfill("tune", "latest", "--delay", "0s").status == 0
+        return path
+
+    return begin
+
+
+@pytest.mark.parametrize("place", ["where it was", "renamed", "moved", "copied"])
+def test_a_run_is_resumed_with_the_file_that_is_applied_wherever_it_lies_now(
+    begun: Callable[..., Path],
+    place: str,
+    tmp_path: Path,
+    url: str,
+    jobs: Jobs,
+    backfill: Backfill,
+) -> None:
+    """Another machine, or a folder of another commit, may have begun it; that it still has the old
+    file changes nothing."""
+    path = begun()
+    there = tmp_path / "there"
+    there.mkdir()
+    if place == "copied":
+        for name in ("catalog.yaml", "1.yaml"):
+            (there / name).write_bytes((path.parent / name).read_bytes())
+    new = {
+        "where it was": path,
+        "renamed": path.with_name("01.yaml"),
+        "moved": there / "plans" / "1.yaml",
+        "copied": there / "1.yaml",
+    }[place]
+    if place == "renamed":
+        path.rename(new)
+    if place == "moved":
+        path.parent.rename(new.parent)
+    new.write_text(new.read_text().replace("o/b", "o/c"))
+    done = backfill("apply", new.parent, "--target", url, "--resume")
+    assert (done.status, jobs.items) == (0, ["o/a", "o/c"]), done.err
+    shown = backfill("apply", new.parent, "--target", url, "--dry-run", "--all")
+    assert "applied  one" in shown.out
+
+
+def test_a_run_that_is_resumed_with_its_own_variables_does_not_apply_others(
+    begun: Callable[..., Path], tmp_path: Path, url: str, jobs: Jobs, backfill: Backfill
+) -> None:
+    begun()
+    done = backfill("apply", tmp_path / "plans", "--target", url, "--resume", "--var", "n=2")
+    assert (done.status, jobs.items) == (5, ["o/a", "o/b"])
+    assert "its files or variables have changed since" in done.err
+
+
+def test_a_run_is_resumed_and_retried_in_another_folder_with_the_same_checkout(
+    begun: Callable[..., Path],
+    tmp_path: Path,
+    url: str,
+    jobs: Jobs,
+    backfill: Backfill,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With its environment, whose project file lies there too."""
+    project = tmp_path / "backfill.yaml"
+    project.write_text(
+        "apiVersion: backfill/v1\nkind: BackfillProject\n"
+        f"environments: {{there: {{target: '{url}'}}}}\n"
+    )
+    monkeypatch.setenv("BACKFILL_STATE", str(tmp_path / "shared.db"))
+    path = begun("--env", "there")
+    other = tmp_path / "other"
+    other.mkdir()
+    path.parent.rename(other / "plans")
+    project.rename(other / "backfill.yaml")
+    missing = backfill("resume", "latest")
+    assert (missing.status, jobs.items) == (2, ["o/a"])
+    monkeypatch.chdir(other)
+    jobs.failing.add("o/b")
+    assert backfill("resume", "latest").status == 1
+    jobs.failing.clear()
+    done = backfill("retry", "latest")
+    assert (done.status, jobs.items) == (0, ["o/a", "o/b", "o/b"]), done.err
+    assert "1 plan is applied" in backfill("apply", "plans", "--env", "there").out
