@@ -31,6 +31,7 @@ _KEYS = (
     "INNGEST_API_KEY",
 )
 _PREFIXED = re.compile(r"signkey-\w+-(.{8,})")
+_PORTS = {"http": 80, "https": 443}
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -197,8 +198,10 @@ def _label(name: str, origin: str, usual: str) -> str:
 
 
 def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
-    """Parse a base URL, without its trailing slash; errors never echo keys. `names`: what may be
-    given instead."""
+    """Parse a base URL; errors never echo keys. `names`: what may be given instead.
+
+    One address has one spelling, since locks and the ledger go by it: in small letters up to its
+    path, without the scheme's own port and the slash at its end."""
     if not is_http(text):
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what, hint = "is not a URL", "write http://host:port"
@@ -206,7 +209,11 @@ def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
             what = "is not a target"
             hint = did_you_mean(text, names) or f"write {', '.join(names)}, or http://host:port"
         raise UsageError(f"{source}{named} {what}", hint=hint)
-    if "@" in urlsplit(text).netloc or not {"?", "#"}.isdisjoint(text):
+    parts = urlsplit(text)
+    if "@" in parts.netloc or not {"?", "#"}.isdisjoint(text):
         hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"
         raise UsageError(f"{source} must be a bare base URL, without user, key or query", hint=hint)
-    return text.rstrip("/")
+    host, port = parts.hostname or "", parts.port
+    place = f"[{host}]" if ":" in host else host
+    place += f":{port}" if port not in (None, _PORTS[parts.scheme]) else ""
+    return f"{parts.scheme}://{place}{parts.path}".rstrip("/")

@@ -81,6 +81,27 @@ def test_a_base_url_names_itself_and_beats_the_environment() -> None:
     assert target.events == target.api == target.name == "http://inngest.internal:8288"
 
 
+@pytest.mark.parametrize(
+    ("spelled", "address"),
+    [
+        ("HTTP://Inngest.Internal:80//", "http://inngest.internal"),
+        ("https://inngest.internal:0443/Path/", "https://inngest.internal/Path"),
+        ("http://inngest.internal:443", "http://inngest.internal:443"),
+        ("https://inngest.internal:80", "https://inngest.internal:80"),
+        ("http://[FE80::1]:8288", "http://[fe80::1]:8288"),
+    ],
+)
+def test_an_address_has_one_spelling_by_which_locks_and_the_ledger_know_it(
+    spelled: str, address: str
+) -> None:
+    for target in (
+        resolve(spelled, {}),
+        resolve("dev", {"INNGEST_DEV": spelled}),
+        resolve("cloud", {"INNGEST_BASE_URL": spelled}),
+    ):
+        assert (target.events, target.api) == (address, address)
+
+
 @pytest.mark.parametrize("name", ["http://127.0.0.1:1", "http://localhost:9", "http://[::1]:1"])
 def test_loopback_is_local(name: str) -> None:
     assert resolve(name, {}).local
