@@ -27,10 +27,14 @@ def read_variables(assignments: Sequence[str], var_files: Sequence[str]) -> dict
     variables: dict[str, Json] = {}
     for name in var_files:
         variables.update(_read_var_file(name))
+    given = set[str]()
     for assignment in assignments:
         name, separator, value = assignment.partition("=")
         if not separator or not name.isidentifier():
             raise UsageError("--var needs NAME=VALUE", hint="write it like --var window_days=30")
+        if name in given:
+            raise UsageError(f"--var names {name} twice", hint="keep one of them")
+        given.add(name)
         variables[name] = _value(name, value)
         refuse_secret(f"--var {name}", f"{name}={value}")
     return variables

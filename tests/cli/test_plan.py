@@ -291,6 +291,7 @@ def test_variables_are_typed_and_override_files_and_plan(
     ("assignment", "status", "words"),
     [
         ("days", 2, "NAME=VALUE"),
+        ("days=3 --var days=3", 2, "--var names days twice"),
         ("dyas=3", 3, "the plan has no variable `dyas`"),
         ('days=[{"a": 1, "a": 2}]', 2, "the key `a` is written twice"),
         ("days=ghp_abcdefghijklmnopqrstuvwxyz0123456789", 2, "looks like a key"),
@@ -300,7 +301,8 @@ def test_a_bad_variable_is_refused(
     backfill: Backfill, tmp_path: Path, assignment: str, status: int, words: str
 ) -> None:
     plan = write_plan(tmp_path, "vars: {days: 90}\n" + repos(1) + SYNC)
-    result = backfill("plan", plan, "--var", assignment)
+    variables = [part for one in assignment.split(" --var ") for part in ("--var", one)]
+    result = backfill("plan", plan, *variables)
     assert result.status == status
     assert words in result.err
     assert "ghp_" not in result.err
