@@ -50,11 +50,14 @@ class NoState(UsageError):
 
 
 class InvalidPlan(BackfillError):
-    """All problems of the input at once, the most useful first."""
+    """All problems of the input at once, the most useful first; `str()` says what is wrong first,
+    and where."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        errors = sum(problem.severity == "error" for problem in problems)
-        super().__init__("1 problem found" if errors == 1 else f"{errors:,} problems found")
+        errors = [problem for problem in problems if problem.severity == "error"] or [*problems]
+        first, more = errors[0], f" (and {len(errors) - 1:,} more)" if errors[1:] else ""
+        place = ":".join(str(part) for part in (first.path, first.line, first.column) if part)
+        super().__init__(f"{place}: {first.severity}: {first.message}{more}", hint=first.hint)
         self.problems = problems
 
 

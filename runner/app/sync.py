@@ -24,7 +24,6 @@ from runner.app.session import HERE, Session
 from runner.errors import (
     BackfillError,
     Incomplete,
-    InvalidPlan,
     PreflightRefused,
     StalePlan,
     TargetError,
@@ -296,10 +295,6 @@ class _Syncing:
 
 
 def _words(error: BackfillError) -> str:
-    """Describe an error in one line; of an invalid plan, its first problem."""
-    if isinstance(error, InvalidPlan) and error.problems:
-        first = error.problems[0]
-        return redact(f"{first.path}:{first.line}:{first.column}: error: {first.message}")
     return redact(str(error))
 
 

@@ -60,6 +60,17 @@ def test_each_firing_is_a_run_of_its_own_with_what_is_there_by_then(
     assert [run["run_id"] for run in json.loads(shown.out)["runs"]] == [SECOND, FIRST]
 
 
+def test_a_firing_of_a_plan_that_is_invalid_by_then_says_what_is_wrong_and_where(
+    tmp_path: Path, site: Site
+) -> None:
+    plan = write_plan(tmp_path, BODY)
+    site.serve(str(plan), "--target", site.url)
+    write_plan(tmp_path, BODY.replace("o/r1", "nonsense").replace("[sync]", "[sink]"))
+    error = fire(site, FIRST).error["message"]
+    assert error.startswith(f"{plan}:5:"), error
+    assert error.endswith(" (and 1 more)"), error
+
+
 def test_a_firing_that_is_tried_again_starts_no_second_run_and_its_run_is_told_of_once(
     tmp_path: Path, site: Site
 ) -> None:
