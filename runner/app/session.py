@@ -36,6 +36,7 @@ from runner.spec.given import refuse_empty
 
 if TYPE_CHECKING:
     import asyncio
+    from types import FrameType
 
     from runner.adapters.database.open import Databases, Timing
     from runner.adapters.inngest.connection import Connection
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from runner.spec.project import Environment, Project, Rule
 
 T = TypeVar("T")
+_HEARS = 0.5  # seconds until a signal is heard
 DEFAULT_TARGET = "embedded"
 HERE = "-"  # stands for a plan in the working directory
 
@@ -389,43 +391,45 @@ def blocking(work: Coroutine[Any, Any, T], interrupted: Callable[[], None] | Non
     """Run `work` and return its result, even if this thread has a running event loop, as in a
     notebook.
 
-    `interrupted`: called if ^C comes to such a thread, which then waits for the work to end.
+    `interrupted`: called if ^C comes to such a thread, which then waits for the work to end; None:
+    ^C raises KeyboardInterrupt.
     """
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool, _raising_interrupts() as outer:
+    with ThreadPoolExecutor(1) as pool, _on_interrupt(interrupted):
         result = pool.submit(asyncio.run, work)
-        try:
-            return result.result()
-        except KeyboardInterrupt:
-            if interrupted is None:
-                raise
-            interrupted()
-            outer()  # a caller that drives several runs stops as well
-            return result.result()
+        while not result.done():  # a signal just before an endless wait would be heard at its end
+            wait([result], _HEARS)
+        return result.result()
 
 
 @contextmanager
-def _raising_interrupts() -> Iterator[Callable[[], None]]:
-    """Let ^C raise KeyboardInterrupt; a running loop's own handler would only cancel a task that
-    waits for this thread. Yields what calls that handler."""
+def _on_interrupt(act: Callable[[], None] | None) -> Iterator[None]:
+    """Let ^C call `act`, or raise KeyboardInterrupt: a running loop's own handler would only cancel
+    a task that waits for this thread. After `act` it is called, so that a caller that drives
+    several runs stops as well."""
     import signal
     import threading
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
     before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or before is signal.default_int_handler:
-        yield lambda: None
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if act is None:
+            raise KeyboardInterrupt
+        act()
+        if before is not signal.default_int_handler:
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
     try:
-        yield lambda: before(signal.SIGINT, None)
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
