@@ -46,9 +46,9 @@ _PAST_RUNS = 5
 
 
 def view_of(store: StateReader, record: RunRecord) -> RunView:
-    """Return the view of a run, with coverage before and after where the run measured it."""
+    """Return the view of a run, with coverage before and after once the run has measured both."""
     view = replace(store.view(record), applied=store.applied_before(record))
-    if not view.plan.coverage:
+    if not view.plan.coverage or record.status == "running":  # resumed: after its earlier end
         return view
     return replace(view, coverage=_coverage(view, store.answers(record)))
 
@@ -87,11 +87,10 @@ def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[C
         before, after = (
             _table(answers.get(coverage_key(measure.name, when))) for when in (BEFORE, AFTER)
         )
-        latest = after or before
-        if latest is None:
+        if after is None:
             continue
         with suppress(ValueError):  # the run has a note that says what is wrong
-            found[measure.name] = tuple(covered(measure, latest, before if after else None))
+            found[measure.name] = tuple(covered(measure, after, before))
     return found
 
 

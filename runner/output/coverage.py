@@ -80,6 +80,8 @@ def _values(row: Covered) -> dict[str, object]:
 
 def _counts(row: Covered) -> list[str]:
     pending = "-" if row.pending is None else f"{row.pending:,}"
+    if not row.there:
+        return ["-", "-", "-", pending]
     return [f"{row.total:,}", f"{row.done:,}", f"{row.missing:,}", pending]
 
 

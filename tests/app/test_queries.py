@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +27,9 @@ from runner.app.queries import (
 from runner.app.session import Session
 from runner.errors import NoState, PreflightRefused, UsageError
 from runner.execution.judge import AFTER
-from runner.model import Covered, EventFilter, Function, Selectors, Trigger
+from runner.model import Covered, EventFilter, EventPage, Function, Selectors, Trigger
 from runner.model.function import Rest
+from runner.output.page import run_page
 from tests.support import Recorder, make_plan, repos, start_journal, write_plan
 from tests.support import let_go as process_dies
 
@@ -201,8 +203,37 @@ def test_a_run_that_stopped_is_compared_with_now(
     (found,) = coverage(session, str(plan), run=run)["issues"]
     assert (found.before, found.done) == (1, 3)
     store = session.reader
-    (kept,) = view_of(store, store.find(run)).coverage["issues"]
-    assert (kept.before, kept.done) == (None, 1)
+    view = view_of(store, store.find(run))
+    assert view.coverage == {}, "the figures from before it are not those from after it"
+
+
+@pytest.mark.parametrize(("status", "figures"), [("failed", [(1, 3)]), ("running", [])])
+def test_a_run_has_figures_from_after_it_once_it_has_ended(
+    session: Session, plan: Path, status: str, figures: list[tuple[int, int]]
+) -> None:
+    """A resumed run still has those from its earlier end."""
+    run = ran(plan)
+    with sqlite3.connect(plan.parent / "state.db") as database:
+        names = [name for (name,) in database.execute("select name from answers")]
+        later = '[["item", "total", "done"], [["o/r0", 4, 3]]]'
+        database.execute(
+            "update answers set value = ? where name = ?", [later, *filter(_is_after, names)]
+        )
+        database.execute("update runs set status = ?", [status])
+    database.close()
+    found = view_of(session.reader, session.reader.find(run)).coverage.get("issues", ())
+    assert [(one.before, one.done) for one in found] == figures
+
+
+def test_what_is_not_there_has_no_figures_on_a_page(session: Session, plan: Path) -> None:
+    keyed = "'select item, total, done from c where item in (:repos)'"
+    write_plan(
+        plan.parent, BODY.partition("coverage:")[0] + f"coverage: {{issues: {{query: {keyed}}}}}\n"
+    )
+    run, store = ran(plan), session.reader
+    page = run_page(view_of(store, store.find(run)), EventPage(()), standalone=True)
+    row = page.replace("\u2013", "-").partition("<td>o/r1</td>")[2].partition("</tr>")[0]
+    assert re.findall("<td[^>]*>([^<]*)</td>", row)[:4] == ["-"] * 4
 
 
 def _is_after(name: str) -> bool:

@@ -81,6 +81,14 @@ def test_a_figure_is_shown_as_it_is_compared(
     assert str(judge(check, Table(("n",), ((value,),)), None, None).message).startswith(words)
 
 
+def test_what_is_not_there_has_no_figures() -> None:
+    rows = [Covered("x", "o/r0", 10, 3), Covered.unknown("x", "o/r1")]
+    out = io.StringIO()
+    write_coverage_text({"x": rows}, out, color=False, width=100)
+    lines = {line.split()[0]: line.split()[1:5] for line in out.getvalue().splitlines()[2:]}
+    assert lines == {"o/r0": ["10", "3", "7", "-"], "o/r1": ["-"] * 4, "all": ["-"] * 4}
+
+
 def test_of_many_items_those_that_lack_most_are_shown_and_the_others_counted() -> None:
     rows = [Covered("x", f"o/r{n}", 10, 10 if n % 30 else 3) for n in range(3_000)]
     out = io.StringIO()
