@@ -67,6 +67,11 @@ class Synced:
     amid: bool = False
     target: str = ""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was run, and nothing is left to apply."""
+        return self.applied is None or not (self.applied.ran or self.applied.open)
+
 
 class Stopped(BaseException):
     """A signal, while no run is driven that would have to stop first."""
@@ -116,7 +121,9 @@ def _refuse_unasked(options: SyncOptions, target: Target) -> None:
 
 @dataclass
 class _Syncing:
-    """Follows the branch. `record`: the result of the last look; changes are kept in the state."""
+    """Follows the branch. `record`: the result of the last look; changes are kept in the state.
+    `applied`: the commit that this process has applied; an earlier process may have had other
+    variables or another target."""
 
     session: Session
     options: SyncOptions
@@ -125,6 +132,7 @@ class _Syncing:
     report: Callable[[BackfillError], None]
     stopped: signal.Signals | None = None
     applying: bool = False
+    applied: str | None = None
     reported: list[str] = field(default_factory=list)
 
     def run(self, *, once: bool) -> Synced:
@@ -171,7 +179,7 @@ class _Syncing:
     def _look(self) -> Synced:
         try:
             commit = self._commit()
-            if commit == self.record.applied == self.record.seen:
+            if commit == self.applied == self.record.seen:
                 self._keep(outcome="applied", message=None)
                 return Synced(commit)
             folder = self._folder(commit)
@@ -251,8 +259,12 @@ class _Syncing:
                 return Synced(commit, error=error)
         self.applying = False
         left = applied.error or applied.open
+        if left and commit == self.record.applied:  # not with these variables, or to this target
+            self._keep(applied=None, applied_at=None)
         if left is None:
-            self._keep(outcome="applied", message=None, applied=commit, applied_at=time.time())
+            again = commit == self.record.applied and not applied.ran
+            at, self.applied = self.record.applied_at if again else time.time(), commit
+            self._keep(outcome="applied", message=None, applied=commit, applied_at=at)
         elif isinstance(left, Summary):
             self._keep(outcome="failed", message=f"run {left.run_id} is {left.status}")
         elif left is applied.open and isinstance(left, Incomplete):

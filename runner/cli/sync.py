@@ -138,7 +138,7 @@ def sync_command(
     if form == "json":
         entries = found.applied.entries if found.applied else None
         print_json(synced_json(found.commit, entries, found.target))
-    elif once and found.commit and found.applied is None:
+    elif once and found.commit and found.idle:
         click.echo(f"nothing is pending: {found.commit[:12]} is applied")
     if found.applied and found.applied.open:
         return status_of(found.applied.open)

@@ -71,6 +71,35 @@ def test_what_is_pushed_is_applied_once(
     assert (found["applied"], found["outcome"], found["health"]) == (commit, "applied", "ended")
 
 
+@pytest.mark.parametrize("other", ["variables", "address"])
+def test_what_is_applied_with_other_variables_or_elsewhere_is_not_said_to_be_applied(
+    backfill: Backfill, remote: Git, url: str, jobs: Jobs, other: str
+) -> None:
+    more = "vars: {n: 1}\naccept: {unused-variable: a test}\n"
+    remote.write("plans/1-one.yaml", plan("one", "o/a", more))
+    remote.write(
+        "backfill.yaml",
+        "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments: {here: {target: dev}}\n",
+    )
+    commit = remote.commit()
+
+    def once(address: str, *options: str) -> Result:
+        sync = ("sync", "--repo", remote.folder, "--env", "here", "--once")
+        return backfill(*sync, *options, env={"INNGEST_DEV": address})
+
+    assert once(url).status == 0
+    again = once(url)
+    assert (again.status, again.out) == (0, f"nothing is pending: {commit[:12]} is applied\n")
+    assert status(backfill)["applied"] == commit
+    if other == "variables":
+        done = once(url, "--var", "n=2")
+        assert (done.status, "changed: one was applied by run" in done.err) == (5, True)
+        assert (status(backfill)["applied"], status(backfill)["health"]) == (None, "failed")
+    else:
+        done = once(url.replace("127.0.0.1", "localhost"))
+        assert (done.status, jobs.items) == (0, ["o/a", "o/a"]), done.err
+
+
 def test_an_environment_is_that_of_the_repositorys_own_project(
     backfill: Backfill, remote: Git, url: str
 ) -> None:
