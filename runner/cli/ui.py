@@ -176,6 +176,8 @@ def _filter(asked: Mapping[str, str], stages: Sequence[str]) -> EventFilter:
     text = asked.get("q", "").strip()
     if len(text) > _LONGEST:
         raise _bad("the search is too long", f"use at most {_LONGEST} characters")
+    if "\0" in text:  # PostgreSQL takes none
+        raise _bad("the search has a NUL character", "leave it out for all events")
     return EventFilter(text, int(stage) if stage else None, outcome or None)
 
 

@@ -76,6 +76,7 @@ def test_a_run_that_is_not_there_is_404_with_words(site: str) -> None:
         ("/runs/latest?stage=1&stage=2", "`stage` is given 2 times"),
         ("/runs/latest/events.csv?outcome=failed", "there is no key `outcome` here"),
         (f"/runs/latest?q={'x' * 201}", "the search is too long"),
+        ("/runs/latest?q=a%00", "the search has a NUL character"),
     ],
 )
 def test_what_no_page_shows_is_refused_in_words(
