@@ -105,7 +105,7 @@ def test_what_comes_is_applied_with_its_own_code_until_the_process_is_told_to_en
     assert (kept.seen, kept.applied, kept.outcome) == (second, second, "applied")
     assert (kept.ended_at is not None, kept.applied_at is not None) == (True, True)
     again = follow()
-        assert (again.commit, again.idle) == (second, True), "there is nothing new"
+    assert (again.commit, again.idle) == (second, True), "there is nothing new"
     assert record(session).applied_at == kept.applied_at
 
 
