@@ -89,7 +89,8 @@ async def drive(
 def drive_here(session: Session, what: Drive) -> Summary:
     """Drive the run in this process until it ends or a signal stops it.
 
-    Raises the error that ended it early, after the reporter got the summary.
+    Raises the error that ended it early, after the reporter got the summary; there is none if
+    another process has taken the run over.
     """
     journal: Journal | None = None
     error: BackfillError | None = None
@@ -122,7 +123,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
             error = caught
         except KeyboardInterrupt:
             interrupted = True
-    if journal is None:
+    if journal is None or isinstance(error, LeaseLost):
         raise error or KeyboardInterrupt
     try:
         summary = end(journal, what, ending, error)
@@ -138,7 +139,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
 def end(
     journal: Journal, what: Drive, ending: Ending, error: BackfillError | None = None
 ) -> Summary:
-    """Record how the run ended, unless another process has taken it over."""
+    """Record how the run ended. Raises `LeaseLost` if another process has taken it over."""
     summary = summarise(
         journal,
         plan=what.plan.name,
@@ -148,8 +149,7 @@ def end(
     )
     if partial := what.plan.partial:
         summary = replace(summary, partial=partial.selectors.words)
-    if not isinstance(error, LeaseLost):
-        journal.end(summary.status, str(error) if error else ending.reason)
+    journal.end(summary.status, str(error) if error else ending.reason)
     return summary
 
 

@@ -6,18 +6,20 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import runner
+from runner.adapters.journal.store import Store
 from runner.app.drive import Noting
 from runner.app.prepare import prepare
 from runner.app.run import run
 from runner.app.session import Session, Silent
 from runner.execution.context import RunOptions
-from runner.model import ExecutionPlan, Selectors, StageRecord, Summary, Waiting
+from runner.model import ExecutionPlan, Observer, Selectors, StageRecord, Summary, Waiting
 from tests.support import HurriedClock, Recorder, repos, write_plan
 
 BODY = repos(5) + (
@@ -108,6 +110,54 @@ def test_an_interrupt_ends_a_run_also_where_a_loop_runs_already(
     assert (stopped.status, stopped.interrupted) == ("incomplete", True)
     assert 0 < stopped.totals.accepted < 5
     assert_goes_on(session, stopped.run_id)
+
+
+class TakingOver(Recorder):
+    """An observer that takes the run over, once, as another machine does after a minute."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__()
+        self.state, self.taken = state, False
+
+    def progress(self, progress: StageRecord) -> None:
+        super().progress(progress)
+        if progress.waiting and not self.taken:  # what was sent is written down
+            self.taken = True
+            with Store(self.state) as store:
+                with store._database.write() as connection:
+                    connection.change("UPDATE leases SET expires_at = 0, machine = 'another'")
+                record = store.find(self.run_id)
+                lease = store.lock(record.plan, record.address, record.id)
+                store.journal(record, lease).end("failed", "as the other process saw it")
+
+
+class Ended(Silent):
+    """A reporter that keeps the summaries of runs."""
+
+    def __init__(self, observer: Recorder) -> None:
+        super().__init__(observer)
+        self.observer, self.summaries = observer, list[Summary]()
+
+    def driving(self) -> AbstractContextManager[Observer]:
+        return nullcontext(self.observer)
+
+    def ended(self, summary: Summary) -> None:
+        self.summaries.append(summary)
+
+
+def test_a_process_whose_run_another_has_taken_over_does_not_say_how_it_ended(
+    session: runner.Session, tmp_path: Path
+) -> None:
+    heard = TakingOver(session.state)
+    reporter = Ended(heard)
+    with Session(session.state, environ={}, reporter=reporter) as own:
+        plan = write_plan(tmp_path, BODY.replace("1ms", "200ms"))
+        prepared = prepare(own, str(plan), target="embedded")
+        with pytest.raises(runner.errors.LockHeld, match="another process has taken over"):
+            run(own, prepared, RunOptions())
+    assert heard.taken
+    assert reporter.summaries == []
+    assert session.status(heard.run_id).record.status == "failed"
 
 
 def test_who_runs_one_plan_after_the_other_hears_of_the_signal_too(

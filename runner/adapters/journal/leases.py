@@ -50,7 +50,8 @@ class Lease:
         if not connection.change(_RENEW, name=self.name, token=self.token):
             message = "another process has taken over this run's lock: nothing more was sent"
             raise LeaseLost(
-                message, hint="this process did not renew it in time; see `backfill resume`"
+                message,
+                hint="this process did not renew it in time; `backfill status` shows the run",
             )
 
     def release(self) -> None:
