@@ -76,14 +76,16 @@ open_stores: list[Store] = []
 
 
 class FakeClock:
-    """Time passes only by sleeping, and sleeping takes no time."""
+    """Time passes only by sleeping, and sleeping takes no time. `ahead`: by how much the time of
+    day was put forward."""
 
     def __init__(self) -> None:
         self.now = 1_750_000_000.0
+        self.ahead = 0.0
         self.slept: list[float] = []
 
     def time(self) -> float:
-        return self.now
+        return self.now + self.ahead
 
     def monotonic(self) -> float:
         return self.now

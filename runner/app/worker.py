@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,9 +80,9 @@ class StepResult:
         return cls(**{**data, "checkpoint": checkpoint})
 
     def resumed(self, now: float) -> Checkpoint | None:
-        """Return where the next step begins; time in which no worker came does not count."""
-        checkpoint, late = self.checkpoint, max(0.0, now - self.until) if self.until else 0.0
-        return checkpoint and replace(checkpoint, since=checkpoint.since + late)
+        """Return where the next step begins."""
+        missed = max(0.0, now - self.until) if self.until else 0.0
+        return self.checkpoint and self.checkpoint.after(missed, now)
 
 
 @dataclass

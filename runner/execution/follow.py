@@ -85,24 +85,26 @@ class Follower:
         Nothing is given up before the first look.
         """
         self.add(events)
-        if step is None or not self._watched:
+        if step is None or step.before is None or not self._watched:
             return
+        before = step.before
         known, wall = self.journal.going_on(), self.clock.time()
         ahead = self.clock.monotonic() - wall
         self._last_sent = step.submitted_at
         for one in self._watched.values():
-            sent = max(one.event.sent_at, step.submitted_at)
+            sent = before.counts_from(max(one.event.sent_at, step.submitted_at))
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             one.began = one.since if one.jobs else None
             for job in one.jobs:
-                began = max(job.since or sent, step.submitted_at) + ahead
+                began = one.since
+                if job.since:
+                    began = before.counts_from(max(job.since, step.submitted_at)) + ahead
                 if job.queued:
                     one.idle_at = began
                 else:
                     one.started = (one.started or {}) | {job.id: began}
             self._last_sent = max(self._last_sent, sent)
-        life = step.before.life if step.before else self._last_sent
-        self._last_life = max(life, self._last_sent) + ahead
+        self._last_life = max(before.life, self._last_sent) + ahead
         self._may_give_up = False
 
     async def settled(self, stage: int | None = None) -> None:

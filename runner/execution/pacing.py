@@ -84,6 +84,7 @@ class Pace:
         return format_delay(round(self.delay, 1), self.jitter)
 
 
+_LATE = 60.0  # seconds; less is how an engine comes
 _SHORT, _MOST = 3.0, 5.0  # seconds that a step may sleep: in one wait, in all of them
 PATIENCE = 60.0  # the longest interval, in seconds, between two looks at what does not change
 _SHARE = 4  # ... which grows with the time waited so far: a quarter of it
@@ -97,6 +98,7 @@ class Checkpoint:
     `stage`, `pace`: the pace of the stage, see `Pace.kept`; `left`: events left of the current
     batch. `what`, `since`: what is being polled, and since when. `life`: the latest sign of life
     from the jobs. `held`: why the run is held. `paced`: until when the pace was waited for.
+    `missed`: seconds in which no worker came though one was due, until `came_at`.
     """
 
     stage: int = 0
@@ -107,6 +109,25 @@ class Checkpoint:
     life: float = 0.0
     held: str = ""
     paced: float = 0.0
+    missed: float = 0.0
+    came_at: float = 0.0
+
+    def after(self, missed: float, now: float) -> Checkpoint:
+        """Return where a step begins that comes so many seconds late: these do not count as
+        waited, since nobody has looked, or the clock was put forward."""
+        found = replace(self, since=self.since + missed)
+        return (
+            replace(found, life=self.life + missed).missing(missed, now)
+            if missed > _LATE
+            else found
+        )
+
+    def missing(self, seconds: float, now: float) -> Checkpoint:
+        return replace(self, missed=self.missed + seconds, came_at=now)
+
+    def counts_from(self, at: float) -> float:
+        """Return from when to count the time since something that was at `at`."""
+        return at + self.missed if at < self.came_at else at
 
 
 @dataclass(slots=True)
@@ -176,6 +197,10 @@ class Step(Waits):
     _since: float = 0.0
     _paced: float = 0.0
     _pace: tuple[int, Pace] | None = field(default=None)
+    _ahead_at_first: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ahead_at_first = self._ahead()
 
     async def pace(self, seconds: float) -> None:
         self._paced = self.clock.time() + seconds
@@ -216,7 +241,7 @@ class Step(Waits):
     def checkpoint(self) -> Checkpoint:
         """Return where this step leaves the run."""
         stage, pace = self._pace or (0, None)
-        return Checkpoint(
+        found = Checkpoint(
             stage,
             self.left,
             pace.kept if pace else None,
@@ -225,7 +250,15 @@ class Step(Waits):
             self.life,
             self.held,
             self._paced,
+            self.before.missed if self.before else 0.0,
+            self.before.came_at if self.before else 0.0,
         )
+        now, put_forward = self.clock.time(), self._ahead() - self._ahead_at_first
+        return found.missing(put_forward, now) if put_forward > _LATE else found
+
+    def _ahead(self) -> float:
+        """Return by how much the time is ahead of the monotonic clock."""
+        return self.clock.time() - self.clock.monotonic()
 
     def _patient(self, seconds: float, since: float) -> float:
         return max(seconds, min(PATIENCE, (self.clock.time() - since) / _SHARE))

@@ -351,14 +351,18 @@ def test_what_ends_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def step_of(made: Made, life: float | None = None, submitted: float = 0.0) -> Step:
-    before = None if life is None else Checkpoint(life=life)
+    before = Checkpoint(life=life or 0.0)
     return Step(made.clock, made.stop, lambda: None, before=before, submitted_at=submitted)
 
 
-def test_a_resumed_run_gives_its_events_their_time_anew() -> None:
+@pytest.mark.parametrize("is_step", [False, True])
+def test_a_resumed_run_gives_its_events_their_time_anew(is_step: bool) -> None:
+    """And so does a step that nobody has told about one before it, such as the second try of the
+    first: it cannot know how much of the time has passed."""
     made = Made()
     made.clock.now += 500.0
-    made.follower.restore([event(0)], None)
+    step = Step(made.clock, made.stop, lambda: None) if is_step else None
+    made.follower.restore([event(0)], step)
     made.again(19.9)
     assert made.ends == {}
     made.again(0.1)
@@ -379,6 +383,23 @@ def test_a_step_goes_on_counting_from_the_sending_but_gives_nothing_up_before_a_
     made.clock.now += 15.0
     made.follower.restore([event(0)], before)
     assert made.follower.last_life == pytest.approx(sent + max(life or 0.0, submitted))
+    made.again(left - 0.1)
+    made.again()
+    assert made.ends == {}
+    made.again(0.1)
+    assert made.ends == {0: "no_job"}
+
+
+@pytest.mark.parametrize(("sent_later", "left"), [(0.0, 15.0), (500.0, 10.0)])
+def test_the_time_in_which_no_worker_came_does_not_count(sent_later: float, left: float) -> None:
+    """The step before ended 5 s after the sending, or it sent the event as it came late. The clock
+    may have been put forward as well: nobody can tell."""
+    made = Made()
+    sent, made.clock.now = made.clock.now, made.clock.now + 505.0
+    before = Checkpoint(life=sent).after(500.0, made.clock.now)
+    made.clock.now += sent_later and 10.0
+    open_ = event(0)._replace(sent_at=sent + (505.0 if sent_later else 0.0))
+    made.follower.restore([open_], Step(made.clock, made.stop, lambda: None, before=before))
     made.again(left - 0.1)
     made.again()
     assert made.ends == {}

@@ -207,6 +207,35 @@ def test_within_a_step_a_question_is_as_old_as_its_first_time_and_another_is_new
 
 
 @pytest.mark.parametrize(
+    ("late", "since", "life", "missed"),
+    [(0.0, 10.0, 20.0, 7.0), (60.0, 70.0, 20.0, 7.0), (61.0, 71.0, 81.0, 68.0)],
+)
+def test_what_a_step_comes_late_does_not_count_as_waited(
+    late: float, since: float, life: float, missed: float
+) -> None:
+    """A little is how an engine comes."""
+    before = Checkpoint(since=10.0, life=20.0, missed=7.0, came_at=15.0)
+    after = before.after(late, 500.0)
+    assert (after.since, after.life, after.missed) == (since, life, missed)
+    came = 500.0 if missed > 7.0 else 15.0
+    assert after.counts_from(came - 1.0) == came - 1.0 + missed
+    assert after.counts_from(came) == came
+
+
+@pytest.mark.parametrize(("forward", "missed"), [(7200.0, 7300.0), (30.0, 100.0), (-7200.0, 100.0)])
+def test_by_what_the_clock_is_put_forward_within_a_step_does_not_count(
+    forward: float, missed: float
+) -> None:
+    made = Waiting()
+    before = Checkpoint(missed=100.0, came_at=1.0)
+    step = made.step(before)
+    made.clock.ahead = forward
+    kept = step.checkpoint()
+    assert kept.missed == missed
+    assert kept.came_at == (made.clock.time() if missed > 100.0 else 1.0)
+
+
+@pytest.mark.parametrize(
     ("paced", "rested"), [(None, False), (0.0, False), (0.5, True), (9.0, True), (9.5, False)]
 )
 def test_a_delay_was_waited_for_where_its_end_is_past(paced: float | None, rested: bool) -> None:

@@ -181,7 +181,7 @@ class Server(Engine):
             self.truths[id_].ends[fn.name] = begins + takes
 
         def begin() -> None:
-            job.update(status="Running", began=_iso(begins + self.clock.ahead))  # type: ignore[attr-defined]
+            job.update(status="Running", began=_iso(begins + self.clock.ahead))
 
         def end() -> None:
             job.update(status="Failed" if fails else "Completed", ended=self.clock.now)
