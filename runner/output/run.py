@@ -74,9 +74,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     if estimate := left(view):
         lines.append(f"time left: {estimate.words}")
     if view.outcomes:
-        good = words.made_good(view)
-        lost = ", ".join(words.lost(view.outcomes))
-        lines.append(f"did not take effect: {lost}{f'; {good}' if good else ''}")
+        lines.append(f"did not take effect: {_lost(view)}")
     lines += checks_text(view.checks, color=color)
     lines += _failures(view)
     lines += _hints(view, state)
@@ -196,6 +194,12 @@ def _story(story: Story) -> list[_Entry]:
         note = Note(record.ended_at, f"ended: {record.status}")
         entries.append(_Entry(note, ("ended", record.status)))
     return sorted(entries, key=lambda entry: entry.at)
+
+
+def _lost(view: RunView) -> str:
+    """Count the events that did not take effect, and those of them that were made good."""
+    good = words.made_good(view)
+    return ", ".join(words.lost(view.outcomes)) + (f"; {good}" if good else "")
 
 
 def _failures(view: RunView) -> list[str]:
@@ -481,6 +485,8 @@ def _about(view: RunView) -> Iterator[str]:
         yield cell(words.partial(record.partial))
     if record.reason:
         yield f"Why it ended: {cell(clipped(record.reason, LINE))}"
+    if view.made_good:
+        yield f"Did not take effect: {_lost(view)}"
 
 
 def _stages(view: RunView) -> Iterable[str]:
@@ -489,7 +495,8 @@ def _stages(view: RunView) -> Iterable[str]:
     for stage in view.stages:
         known = view.record.follow or stage.completed
         completed = f"{stage.completed:,}" if known else "not followed"
-        lost = ", ".join(words.lost(stage.outcomes)) or "0"
+        open_ = words.still_open(view, stage) if known else None
+        lost = ", ".join([*([open_] if open_ else []), *words.lost(stage.outcomes)]) or "0"
         yield (
             f"| {stage.number} | {cell(stage.operation)} | {stage.total:,} | {stage.sent:,} "
             f"| {completed} | {lost} |"

@@ -207,7 +207,7 @@ def surfaces(
     out = io.StringIO()
     write_view(view, out, color=False)
     stages = "\n".join(re.findall(r"^  \d+\. .*", out.getvalue(), re.MULTILINE))
-    yield "status", _sent_in(stages) | _counted_in(stages)
+    yield "status", _sent_in(stages) | _counted_in(stages) | _open_in(stages)
     if page:
         shown = run_page(view, EventPage(()), standalone=True)
         rows = re.findall(r'^<p class="figures">.*[\d,]+/[\d,]+ sent.*', shown, re.MULTILINE)
@@ -229,6 +229,7 @@ def _of_markdown(text: str) -> Figures:
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     return {
         **_counted_in("\n".join(row[5] for row in cells)),
+        **_open_in("\n".join(row[5] for row in cells)),
         "sent": sum(_number(row[3]) for row in cells),
         "completed": sum(_number(row[4]) for row in cells),
     }
@@ -270,6 +271,14 @@ def _number(text: str) -> int:
 
 def _sent_in(text: str) -> dict[str, int]:
     return {"sent": sum(_number(one) for one in re.findall(r"([\d,]+)/[\d,]+", text))}
+
+
+def _open_in(text: str) -> dict[str, int]:
+    found = {"running": "running", "unfollowed": "not followed to their end"}
+    return {
+        name: sum(_number(one) for one in re.findall(rf"([\d,]+) {said}\b", text))
+        for name, said in found.items()
+    }
 
 
 def _counted_in(text: str) -> dict[str, int]:
