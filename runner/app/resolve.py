@@ -52,15 +52,16 @@ class PlanResolver:
     def _resolve(self, stage: Stage) -> Resolved:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
         known = gather_again(self.plan, operation, self.database, datetime.now(UTC))
-        found = stage_as_of_now(known, stage)
-        if not (stage.goal_finds_out or self.plan.checks or self.plan.coverage):
-            return Resolved(found)
+        found = whole = stage_as_of_now(known, stage)
         keeps: Keeps = keep_all
-        sent = frozenset(item_names(known, found))
+        left_out: frozenset[str | None] = frozenset()
         if self.partial is not None:
             choice = Choice(self.partial, known)
-            sent, keeps = sent.difference(one.item for one in choice.left_out(found)), choice.keeps
-            found = choice.of(found)
+            keeps, left_out = choice.keeps, frozenset(one.item for one in choice.left_out(whole))
+            found = choice.of(whole)
+        if not (stage.goal_finds_out or self.plan.checks or self.plan.coverage):
+            return Resolved(found)
+        sent = frozenset(item_names(known, whole)) - left_out
         own = stage.for_each
         binder = Binder(known, lambda of, name: name in sent if of == own else keeps(of, name))
         goal = None

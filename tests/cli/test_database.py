@@ -591,6 +591,45 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("group", ["false", "2"])
+def test_a_stage_that_finds_its_items_as_it_starts_sends_those_that_are_selected(
+    backfill: Backfill, tmp_path: Path, database: Path, group: str, checked: bool
+) -> None:
+    came: list[str] = []
+
+    def work(event: Mapping[str, Any]) -> None:
+        came.append(json.dumps(event["data"]))
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            db.execute("UPDATE repositories SET pending = 0 WHERE name IN ('n/2', 'n/3')")
+
+    with closing(sqlite3.connect(database)) as db, db:
+        new = [(number, f"n/{number}", 10) for number in range(1, 4)]
+        db.executemany("INSERT INTO repositories VALUES (?, ?, ?)", new)
+    payload = "{of: \"{{ rows | map(attribute='name') | join(' ') }}\"}"
+    catalog = FOUND_OUT.replace("    payload: {}\n", f"    payload: {payload}\n")
+    body = f"""\
+collections:
+  left: {{query: "select name from repositories where name like 'n/%'", item: "{{{{ row.name }}}}"}}
+operations: [{{use: drain, group: {group}}}]
+delay: 0s
+"""
+    if group == "false":
+        catalog = catalog.replace(payload, '{of: "{{ row.name }}"}')
+    if checked:
+        body += """\
+checks:
+  - {name: done, after: drain, expect: {column: pending, at_most: 0},
+     query: "select name as item, pending from repositories where name in :left"}
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": work})) as url:
+        result = backfill("run", plan, "--target", url, "--item", "n/2", "--item", "n/3")
+    assert result.status == 0, result.err
+    one, two = '{"of": "n/2"}', '{"of": "n/3"}'
+    assert sorted(came) == (['{"of": "n/2 n/3"}'] if group == "2" else [one, two])
+
+
 @pytest.mark.parametrize(
     ("there", "raised"), [(0, ["--max-rounds", "9"]), (1, ["--max-rounds", "9"]), (1, [])]
 )
