@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from runner.adapters.inngest.target import Target
+from runner.adapters.inngest.target import Target, one_spelling
 from runner.errors import PreflightRefused
 from runner.model import ExecutionPlan
 from runner.spec.files import FileRefused, read_named
@@ -64,4 +64,4 @@ def _names(file: Path, path: str, digest: str, target: Target, *, by_name: bool)
     named = {word for line in written for one in line.split(",") for word in one.split()[:1]}
     if not written:
         return not by_name
-    return any(word.strip(_AROUND) in target.called for word in named)
+    return any(one_spelling(word.strip(_AROUND)) in target.called for word in named)

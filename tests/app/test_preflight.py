@@ -155,6 +155,17 @@ def test_whoever_keeps_an_approval_to_a_target_means_no_other_however_it_is_writ
     assert not approved(plan.path, plan.digest, DEV)
 
 
+@pytest.mark.parametrize("spelled", ["http://HOST", "http://host:80/", "HTTP://host"])
+def test_an_approval_may_spell_the_targets_address_in_any_way(
+    plan: ExecutionPlan, spelled: str
+) -> None:
+    folder = Path(plan.path).parent / "approvals"
+    folder.mkdir()
+    (folder / "a").write_text(f"target: {spelled}\ndigest: {plan.digest}\n")
+    assert approved(plan.path, plan.digest, resolve("http://host", {}))
+    assert not approved(plan.path, plan.digest, resolve("http://host:81", {}))
+
+
 CAPPED, DRAINED = {"cap": SimpleNamespace(events=1, written=True)}, {"until": object()}
 WAITING, CANARY = {"wait": "completed"}, {"canary": 1}
 NO_WAIT = RunOptions(follow=False)

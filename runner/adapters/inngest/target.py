@@ -198,10 +198,7 @@ def _label(name: str, origin: str, usual: str) -> str:
 
 
 def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
-    """Parse a base URL; errors never echo keys. `names`: what may be given instead.
-
-    One address has one spelling, since locks and the ledger go by it: in small letters up to its
-    path, without the scheme's own port and the slash at its end."""
+    """Parse a base URL; errors never echo keys. `names`: what may be given instead."""
     if not is_http(text):
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what, hint = "is not a URL", "write http://host:port"
@@ -209,10 +206,18 @@ def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
             what = "is not a target"
             hint = did_you_mean(text, names) or f"write {', '.join(names)}, or http://host:port"
         raise UsageError(f"{source}{named} {what}", hint=hint)
-    parts = urlsplit(text)
-    if "@" in parts.netloc or not {"?", "#"}.isdisjoint(text):
+    if "@" in urlsplit(text).netloc or not {"?", "#"}.isdisjoint(text):
         hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"
         raise UsageError(f"{source} must be a bare base URL, without user, key or query", hint=hint)
+    return one_spelling(text)
+
+
+def one_spelling(url: str) -> str:
+    """Spell an address as locks, approvals and the ledger know it: in small letters up to its path,
+    without the scheme's own port and the slash at its end. Other texts stay as they are."""
+    if not is_http(url):
+        return url
+    parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     place = f"[{host}]" if ":" in host else host
     place += f":{port}" if port not in (None, _PORTS[parts.scheme]) else ""
