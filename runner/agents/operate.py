@@ -43,7 +43,7 @@ def _cancel(session: Session, given: Given) -> Answer:
     record, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
     said = f"{record.status}: {words.were_sent(totals)}"
     if unanswered:
-        said += f"; {unanswered:,} more may have been accepted: the server did not answer"
+        said += f"; {unanswered:,} more may have been accepted: no valid answer came"
     if jobs:
         said += f"; {counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} still running"
     return status_of(session, record.id, said)

@@ -48,7 +48,7 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
         click.echo(f"{unfollowed:,} without an outcome: their jobs are not followed, or no longer")
     if unanswered:
         more = counted(unanswered, "event")
-        click.echo(f"note: {more} more may have been accepted: the server did not answer")
+        click.echo(f"note: {more} more may have been accepted: no valid answer came")
     if cancelled:
         _say(cancelled, record.id)
     return 0

@@ -218,7 +218,7 @@ def _notes(
             yield f"{counted(left, 'event', were)} not sent{yet}"
         if unanswered:
             yield (
-                f"{counted(unanswered, 'event')} may have been accepted: the server did not answer"
+                f"{counted(unanswered, 'event')} may have been accepted: no valid answer came"
             )
     if unknown:
         yield (

@@ -310,12 +310,12 @@ UNFOLLOWED = (
             {"how": "stopped", "accepted": 0, "unanswered": 1},
             [
                 "2 events are not sent yet",
-                "1 event may have been accepted: the server did not answer",
+                "1 event may have been accepted: no valid answer came",
             ],
         ),
         (
             {"how": "cancelled", "accepted": 0, "unanswered": 3},
-            ["3 events may have been accepted: the server did not answer"],
+            ["3 events may have been accepted: no valid answer came"],
         ),
         (
             {"how": "stopped", "accepted": 0, "unanswered": 3, "started_again": True},
