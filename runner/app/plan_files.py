@@ -302,12 +302,13 @@ def _file_names(value: Json) -> Iterator[str]:
 
 
 def unchanged(inputs: Sequence[Input]) -> bool:
-    return not changed_inputs(inputs)
+    return not changes_of(inputs)
 
 
-def changed_inputs(inputs: Sequence[Input]) -> list[str]:
-    """Return the files that have changed since they were read, or are gone."""
-    return [path for path, sha256 in inputs if not _is(path, sha256)]
+def changes_of(inputs: Sequence[Input]) -> list[str]:
+    """Say of each file that has changed since it was read, or is gone, that it is so."""
+    changed = [Path(path) for path, sha256 in inputs if not _is(path, sha256)]
+    return [f"{path} {'has changed' if path.exists() else 'no longer exists'}" for path in changed]
 
 
 def _is(path: str, sha256: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runner.app.plan_files import load, unchanged
+from runner.app.plan_files import changes_of, load
 from runner.app.session import Session
 from runner.errors import InvalidPlan, StalePlan
 from runner.execution.ports import Resolved
@@ -85,12 +85,12 @@ def resolver_of(
     """Return the resolver of a started run. Raises `StalePlan` if its files have changed."""
     if not plan.deferred:
         return None
-    if not unchanged(plan.inputs):
+    if changed := changes_of(plan.inputs):
         hint = (
             "restore the file, or start a new run; `backfill serve` needs the file in the "
             "folders that it is given"
         )
-        message = f"{plan.path} has changed, and run {record.id} needs it to resolve its stages"
+        message = f"{'; '.join(changed)}: run {record.id} needs it to resolve its stages"
         raise StalePlan(message, hint=hint)
     items = session.store.reading(record).remembered(_ITEMS)
     variables, environment = record.variables, record.environment

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.adapters.inngest.target import Target, shown
 from runner.app.build import build
-from runner.app.plan_files import changed_inputs
+from runner.app.plan_files import changes_of
 from runner.app.policy import judged
 from runner.app.saved import (
     AGAIN,
@@ -93,10 +93,8 @@ def _refuse_stale(session: Session, saved: SavedPlan, path: str, target: str | N
     if resolved.address != saved.address:
         was, now = shown(saved.address), shown(resolved.address)
         faults.append(f"`{saved.target}` was {was} and is now {now}")
-    changed = changed_inputs(saved.plan.inputs)
-    faults += [
-        f"{one} has changed" if Path(one).exists() else f"{one} no longer exists" for one in changed
-    ]
+    changed = changes_of(saved.plan.inputs)
+    faults += changed
     difference = None
     if changed:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from runner.app.apply import ApplyOptions, apply, pending
 from runner.app.plan_files import (
-    changed_inputs,
+    changes_of,
     found_here,
     moved_to,
     plan_file,
@@ -183,8 +183,8 @@ def test_files_are_unchanged_while_they_are_there_as_they_were_read(folder: Path
     assert unchanged(plan.inputs)
     (folder / "more.csv").write_text("repo\no/z\n")
     (folder / "one.yaml").unlink()
-    changed = {str(folder / name) for name in ("more.csv", "one.yaml")}
-    assert {*changed_inputs(plan.inputs)} == changed
+    gone, changed = folder / "one.yaml", folder / "more.csv"
+    assert {*changes_of(plan.inputs)} == {f"{gone} no longer exists", f"{changed} has changed"}
     assert not unchanged(plan.inputs)
 
 
