@@ -274,7 +274,7 @@ def _sent_in(text: str) -> dict[str, int]:
 
 
 def _open_in(text: str) -> dict[str, int]:
-    found = {"running": "running", "unfollowed": "not followed to their end"}
+    found = {"running": "running", "unfollowed": "not followed"}
     return {
         name: sum(_number(one) for one in re.findall(rf"([\d,]+) {said}\b", text))
         for name, said in found.items()

@@ -152,7 +152,7 @@ def test_a_key_is_left_out_where_its_item_has_no_value_and_another_has_one(
     body = f"repos: [o/a, {{repo: o/b, size: 5}}]\n{uses}"
     catalog = CATALOG.replace('repo: "{{ repo.repo }}"', "")
     if sent is None:
-        with pytest.raises(InvalidPlan, match="problem"):
+        with pytest.raises(InvalidPlan, match="`size` cannot be rendered"):
             make_plan(tmp_path, body, catalog=catalog)
     else:
         plan = make_plan(tmp_path, body, catalog=catalog)
