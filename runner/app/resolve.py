@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runner.app.plan_files import changes_of, load
 from runner.app.session import Session
 from runner.errors import InvalidPlan, StalePlan
-from runner.execution.ports import Resolved
+from runner.execution.ports import NOTHING, About, Resolved
 from runner.model import (
     BackfillPlan,
     Database,
@@ -46,10 +46,10 @@ class PlanResolver:
     database: Database
     partial: Partial | None = None
 
-    async def resolve(self, stage: Stage) -> Resolved:
-        return await asyncio.to_thread(self._resolve, stage)
+    async def resolve(self, stage: Stage, about: About = NOTHING) -> Resolved:
+        return await asyncio.to_thread(self._resolve, stage, about)
 
-    def _resolve(self, stage: Stage) -> Resolved:
+    def _resolve(self, stage: Stage, about: About) -> Resolved:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
         known = gather_again(self.plan, operation, self.database, datetime.now(UTC))
         found = whole = stage_as_of_now(known, stage)
@@ -59,7 +59,7 @@ class PlanResolver:
             choice = Choice(self.partial, known)
             keeps, left_out = choice.keeps, frozenset(one.item for one in choice.left_out(whole))
             found = choice.of(whole)
-        if not (stage.goal_finds_out or self.plan.checks or self.plan.coverage):
+        if not (stage.goal_finds_out or any(about)):
             return Resolved(found)
         sent = frozenset(item_names(known, whole)) - left_out
         own = stage.for_each
@@ -67,11 +67,12 @@ class PlanResolver:
         goal = None
         if operation.until and stage.goal_finds_out:
             goal = binder.until(operation.until, operation.name).question
-        checks = {check.name: check.question for check in binder.checks(self.plan.checks)}
-        coverage = dict(binder.coverage(self.plan.coverage))
+        checks = binder.checks([one for one in self.plan.checks if one.name in about.checks])
+        measures = [one for one in self.plan.coverage if one.name in about.coverage]
+        coverage = dict(binder.coverage(measures))
         if binder.problems:
             raise InvalidPlan(ranked(binder.problems))
-        return Resolved(found, goal, checks, coverage)
+        return Resolved(found, goal, {one.name: one.question for one in checks}, coverage)
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

@@ -20,7 +20,7 @@ from runner.execution.judge import (
     judge,
 )
 from runner.execution.pacing import Waits
-from runner.execution.ports import Clock, Journal, JournalReads, Patiently, Resolved
+from runner.execution.ports import About, Clock, Journal, JournalReads, Patiently, Resolved
 from runner.execution.progress import Tracker
 from runner.model import (
     BUILT_IN,
@@ -279,8 +279,17 @@ def finds_out(
     return not any(operation in one.operations for one in others)
 
 
+def about_items_of(plan: ExecutionPlan, stage: Stage) -> About:
+    """Return the checks and coverage whose items the stage resolves."""
+    checks, coverage = plan.checks, plan.coverage
+    return About(
+        [one.name for one in checks if finds_out(plan, stage, one.question, one.operation)],
+        [name for name, question in coverage if finds_out(plan, stage, question, None)],
+    )
+
+
 def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPlan:
-    """Limit checks and coverage to the items that a stage has resolved.
+    """Limit checks and coverage to the items that a stage has resolved; see `about_items_of`.
 
     Earlier items are kept if rounds were `begun` before, and for checks that do not belong to the
     stage's operation.
@@ -289,7 +298,7 @@ def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPl
     def as_found(
         then: BoundQuestion, now: BoundQuestion | None, operation: str | None
     ) -> BoundQuestion:
-        if now is None or not finds_out(plan, found.stage, then, operation):
+        if now is None:
             return then
         earlier = begun or operation not in found.stage.operations
         return now.with_earlier(then) if earlier else now

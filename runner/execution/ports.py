@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -138,8 +138,8 @@ class Guard(Protocol):
 
 
 class Resolved(NamedTuple):
-    """A deferred stage with its current items, and the plan's questions about these: its goal's,
-    and those of checks and coverage by name."""
+    """A deferred stage with its current items, and the questions about these: its goal's, and those
+    of the checks and coverage that were asked for, by name."""
 
     stage: Stage
     goal: BoundQuestion | None = None
@@ -147,9 +147,20 @@ class Resolved(NamedTuple):
     coverage: Mapping[str, BoundQuestion] = MappingProxyType({})
 
 
+class About(NamedTuple):
+    """The names of checks and coverage whose items a stage resolves."""
+
+    checks: Collection[str] = ()
+    coverage: Collection[str] = ()
+
+
+NOTHING = About()
+
+
 class Resolver(Protocol):
-    async def resolve(self, stage: Stage, /) -> Resolved:
-        """Resolve the items of a deferred stage. Raises `InvalidPlan` and `TargetError`."""
+    async def resolve(self, stage: Stage, about: About = NOTHING, /) -> Resolved:
+        """Resolve the items of a deferred stage, and bind its goal, and what is `about` them, to
+        them. Raises `InvalidPlan` and `TargetError`."""
 
 
 class Hello(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runner.errors import InvalidPlan
-from runner.execution.check import QueryRunner, compare_alike, finds_out, proving
+from runner.execution.check import QueryRunner, about_items_of, compare_alike, finds_out, proving
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, JournalReads, Resolved, Resolver
 from runner.model import (
@@ -103,8 +103,9 @@ class Rounds:
         """Return the plan with another round of the stage, and record it; a round may be empty."""
         rounds, then = self.journal.rounds(stage.number), plan
         most = self._left(stage.until, rounds) if stage.until else None
+        about = about_items_of(plan, stage)
         with self.queries.within(most):
-            found = await self.queries.patient(lambda: self.resolver.resolve(stage))
+            found = await self.queries.patient(lambda: self.resolver.resolve(stage, about))
             plan = proving(plan, found, begun=bool(rounds))
             await compare_alike(self.queries, then, plan)
         items, more = stage.items, found.stage.items

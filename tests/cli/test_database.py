@@ -591,6 +591,37 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
+@pytest.mark.parametrize("only", [(), ("--only", "make", "--only", "drain")])
+def test_a_check_that_is_not_about_what_a_stage_finds_does_not_keep_it_from_starting(
+    backfill: Backfill, tmp_path: Path, database: Path, only: tuple[str, ...]
+) -> None:
+    """It goes by ids; the new item has none, and is none of its own, or it is not even asked."""
+
+    def work(event: Mapping[str, Any]) -> None:
+        if event["name"] == "app/make":
+            with closing(sqlite3.connect(database, timeout=30)) as db, db:
+                db.execute("INSERT INTO repositories VALUES (NULL, 'n/1', 0)")
+
+    body = """\
+collections:
+  left: {query: "select id, name from repositories", item: "{{ row.name }}"}
+operations: [make, drain, {use: tidy, for_each: left}]
+delay: 0s
+checks:
+  - name: known
+    after: tidy
+    each: false
+    query: select count(*) as n from repositories where id in :ids
+    expect: {column: n, at_least: 3}
+    unchanged: allow
+"""
+    plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
+    with served(create_app({"app/drain": work, "app/make": work, "app/tidy": work})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json", *only)
+    assert result.status == 0, result.err
+    assert json.loads(result.out)["totals"]["completed"] == (5 if only else 8)
+
+
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_a_stage_that_finds_its_items_as_it_starts_sends_those_that_are_selected(

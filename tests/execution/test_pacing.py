@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.context import Ending, RequestLimits, RunContext, RunOptions
 from runner.execution.pacing import Checkpoint, Step
-from runner.execution.ports import Guard, Hold, Resolved
+from runner.execution.ports import NOTHING, About, Guard, Hold, Resolved
 from runner.execution.run import execute
 from runner.model import DatabaseClock, ExecutionPlan, Json, Observer, Query, Stage, Table
 from tests.depth import depth
@@ -95,7 +95,7 @@ class SameItems:
 
     plan: ExecutionPlan
 
-    async def resolve(self, stage: Stage) -> Resolved:
+    async def resolve(self, stage: Stage, _about: About = NOTHING) -> Resolved:
         return Resolved(self.plan.stages[stage.number - 1])
 
 

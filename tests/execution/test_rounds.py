@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from runner.execution.check import QueryRunner
-from runner.execution.ports import Journal, Resolved
+from runner.execution.ports import NOTHING, About, Journal, Resolved
 from runner.execution.rounds import Next, Rounds
 from runner.model import (
     BoundQuestion,
@@ -88,7 +88,7 @@ class Asked:
     async def patient(self, attempt: Any) -> Any:
         return await attempt()
 
-    async def resolve(self, stage: Stage) -> Resolved:
+    async def resolve(self, stage: Stage, _about: About = NOTHING) -> Resolved:
         return Resolved(replace(stage, items=packed(self.items)))
 
 

@@ -13,7 +13,7 @@ import pytest
 from runner.errors import InvalidPlan, PreflightRefused, TargetError
 from runner.execution.context import Ending, RequestLimits, RunOptions
 from runner.execution.pacing import Step
-from runner.execution.ports import Guard, Hold, Resolved
+from runner.execution.ports import NOTHING, About, Guard, Hold, Resolved
 from runner.execution.run import execute
 from runner.model import (
     BoundQuestion,
@@ -145,7 +145,7 @@ class Run:
 
         return do
 
-    async def resolve(self, stage: Stage) -> Resolved:
+    async def resolve(self, stage: Stage, _about: About = NOTHING) -> Resolved:
         return Resolved(self.items(stage))
 
     def drive(
