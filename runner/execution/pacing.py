@@ -126,8 +126,9 @@ class Checkpoint:
         return replace(self, missed=self.missed + seconds, came_at=now)
 
     def counts_from(self, at: float) -> float:
-        """Return from when to count the time since something that was at `at`."""
-        return at + self.missed if at < self.came_at else at
+        """Return from when to count the time since something that was at `at`: some of what was
+        missed may have been before that."""
+        return max(at, min(at + self.missed, self.came_at))
 
 
 @dataclass(slots=True)

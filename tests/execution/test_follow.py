@@ -407,6 +407,20 @@ def test_the_time_in_which_no_worker_came_does_not_count(sent_later: float, left
     assert made.ends == {0: "no_job"}
 
 
+def test_what_was_missed_before_the_sending_does_not_count_for_it() -> None:
+    """Nobody came in the night before; for the next step, a worker came two minutes late."""
+    made = Made()
+    before = Checkpoint().after(30_000.0, made.clock.now)
+    made.clock.now += 3600.0
+    open_ = event(0)._replace(sent_at=made.clock.now)
+    made.clock.now += 130.0
+    before = before.after(120.0, made.clock.now)
+    made.follower.restore([open_], Step(made.clock, made.stop, lambda: None, before=before))
+    made.again()
+    made.again(20.0)
+    assert made.ends == {0: "no_job"}
+
+
 def test_a_step_whose_events_are_overdue_looks_first_and_then_at_once_again() -> None:
     made = Made()
     before = step_of(made)
