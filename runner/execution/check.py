@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -315,22 +315,41 @@ def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPl
 
 
 async def compare_alike(queries: QueryRunner, then: ExecutionPlan, now: ExecutionPlan) -> None:
-    """Ask for the figures of a whole again that checks compare with, if the checks are about other
-    items `now` than `then`: figures of different items prove nothing.
+    """Ask again for the figures that checks compare with, if the checks are about other items `now`
+    than `then`: a figure of the whole proves nothing about other items, and the figure of an item
+    that has just been found is not known yet.
 
     Raises `InvalidPlan` for a question that the database refuses.
     """
     about = {check.name: frozenset(check.question.items) for check in then.checks}
     for check in now.checks:
-        question = check.question
-        if question.key or not compares(check) or about[check.name] == frozenset(question.items):
+        question, known = check.question, about[check.name]
+        found = frozenset(question.items)
+        if not compares(check) or (known >= found if question.key else known == found):
             continue
         try:
             table = await queries.ask(question)
         except QueryRefused as error:
             message = f"the check `{check.name}` cannot be asked: {error}"
             raise InvalidPlan((Problem(message, now.path, hint=error.hint),)) from None
+        if question.key:
+            table = _with_more(queries.journal, check, table, found - known)
         queries.journal.remember(_before(check), list(table))
+
+
+def _with_more(journal: JournalReads, check: Check, now: Table, found: Collection[str]) -> Table:
+    """Return the figures from before the work, and those of `now` for the items just `found`."""
+    columns, rows = journal.remembered(_before(check))
+    key, names = check.question.key, check.question.by_key()
+    if key not in now.columns or list(now.columns) != list(columns):
+        return Table(tuple(columns), tuple(map(tuple, rows)))  # its judge says what is wrong
+    place = now.columns.index(key)
+
+    def of_found(row: Sequence[Json]) -> bool:
+        return names.get(str(row[place])) in found
+
+    kept = (tuple(row) for row in rows if not of_found(row))
+    return Table(now.columns, (*kept, *filter(of_found, now.rows)))
 
 
 def begun_with(checks: Sequence[Check], journal: JournalReads) -> dict[str, Json]:

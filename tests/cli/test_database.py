@@ -1022,6 +1022,63 @@ delay: 0s
     assert works or "completed but nothing changed" in check["message"]
 
 
+@pytest.mark.parametrize("works", [False, True])
+@pytest.mark.parametrize("how", ["resolve: stage", "until: GOAL"])
+@pytest.mark.parametrize("expect", ["decreased: true", "at_most: 1000"])
+def test_an_item_that_a_stage_finds_as_it_starts_must_have_moved(
+    backfill: Backfill, tmp_path: Path, database: Path, works: bool, how: str, expect: str
+) -> None:
+    """Its row was there before the run, but the check was not about it then."""
+    worker = Worker(database)
+
+    def work(event: Mapping[str, Any]) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            if event["name"] == "app/make":
+                db.execute("UPDATE repositories SET name = 'o/new' WHERE name = 'x/new'")
+            elif works or event["data"]["id"] != 4:
+                worker(event)
+            if event["name"] == "app/op":
+                db.execute("INSERT INTO done VALUES (?)", [event["data"]["id"]])
+
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE repositories SET pending = 30")
+        db.execute("INSERT INTO repositories VALUES (4, 'x/new', 40)")
+        db.execute("CREATE TABLE done (id INTEGER)")
+    goal = """
+      query: >-
+        select count(*) as n from repositories
+        where name in :left and id not in (select id from done)
+      expect: {column: n, at_most: 0}"""
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  make: {{event: app/make, for_each: once, payload: {{}}}}
+  op:
+    event: app/op
+    for_each: left
+    after: [make]
+    {how.replace("GOAL", goal)}
+    payload: {{id: "{{{{ row.id }}}}"}}
+    checks:
+      - name: moved
+        query: select name as item, pending from repositories where name in :left
+        expect: {{column: pending, {expect}}}
+"""
+    body = """\
+collections:
+  left: {query: "select id, name from repositories where name like 'o/%'", item: "{{ row.name }}"}
+operations: [make, op]
+delay: 0s
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/op": work, "app/make": work})) as url:
+        done = backfill("run", plan, "--target", url, "--format", "json")
+    (check,) = json.loads(done.out)["checks"]
+    assert (done.status, check["ok"]) == ((0, True) if works else (1, False)), done.err
+    assert works or "(o/new)" in check["message"]
+
+
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_coverage_is_of_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str
