@@ -149,7 +149,8 @@ class Rest:
         self._close.close()
 
     def _begin(self, *, once: bool) -> None:
-        """Begin a question, which is asked `once` or as long as a connection is tried."""
+        """Begin a question. Until its first answer, it is asked `once` or as long as a connection
+        is tried."""
         self._left, self._until, self._once = _MOST, self.monotonic() + _QUESTION, once
 
     def _count(self, selection: Selection, part: Filters) -> int:
@@ -197,7 +198,7 @@ class Rest:
         self, what: Callable[..., Answer], method: str, url: str, headers: Mapping[str, str]
     ) -> Answer:
         try:
-            return tried(
+            answer = tried(
                 lambda: what(method, url, headers),
                 Unanswered,
                 sleep=self.sleep,
@@ -209,6 +210,8 @@ class Rest:
             hint = f"check {URL} and the network"
             message = f"the database cannot be reached: {error}"
             raise TargetDown(message, hint=hint, wait=error.wait) from None
+        self._once = False  # a limited server would never answer all pages of a question begun anew
+        return answer
 
     def _try(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         response, body = self._exchange(method, url, headers)

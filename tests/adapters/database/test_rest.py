@@ -565,6 +565,25 @@ def test_asked_once_it_is_not_tried_again() -> None:
     assert (failures, waits) == (["GET"], [])
 
 
+@pytest.mark.parametrize(("status", "asks"), [(429, {"retry-after": "2"}), (503, {})])
+def test_what_is_asked_once_is_not_begun_anew_for_one_of_its_pages(
+    status: int, asks: dict[str, str]
+) -> None:
+    """A server that answers so many requests in a while would never answer the whole question."""
+    server, requests, waits = Server(numbered(25), max_rows=10), list[str](), list[float]()
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        requests.append(request.headers["range"])
+        return httpx.Response(status, headers=asks) if len(requests) % 3 == 0 else server(request)
+
+    query, database = Query(Selection("repositories", ("id",))), rest(limited, sleep=waits.append)
+    assert len(database.ask(query, {}, once=True).rows) == 25
+    assert (len(requests), len(waits)) == (4, 1)
+    requests.append("so that the first one of the next question fails")
+    with pytest.raises(TargetDown):
+        database.ask(query, {}, once=True)
+
+
 def test_a_redirect_is_not_followed_because_the_key_would_go_along() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         check(request)
