@@ -140,11 +140,19 @@ _Found: TypeAlias = tuple[list[Data], list[str], dict[ItemKind, list[Data]]]
 
 
 def _of_any(plan: BackfillPlan, known: Collection, keeps: Keeps) -> _Found:
-    """Return the repositories, workspaces and own items that any operation runs for."""
+    """Return the repositories, workspaces and own items that any operation runs for.
+
+    If none runs for repositories, they are those of the workspaces, and the other way round.
+    """
     every = [one.name for one in plan.operations]
-    scoped = [one.name for one in plan.operations if one.for_each == "repo"] or every
-    kept = [row for row in _kept(plan.collections["repo"], scoped) if keeps("repo", row["repo"])]
-    workspaces = [one for one in _names(known, every) if keeps("workspace", one)]
+    of_repos, of_workspaces = (
+        [one.name for one in plan.operations if one.for_each == kind]
+        for kind in ("repo", "workspace")
+    )
+    repos, scoped = plan.collections["repo"], of_repos or of_workspaces or every
+    kept = [row for row in _kept(repos, scoped) if keeps("repo", row["repo"])]
+    scoped = of_workspaces or of_repos or every
+    workspaces = [one for one in _names(known, scoped) if keeps("workspace", one)]
     own: dict[ItemKind, list[Data]] = {}
     for kind in {one.for_each: None for one in plan.operations}:
         if kind not in (*BUILT_IN, "row"):

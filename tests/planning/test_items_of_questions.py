@@ -61,6 +61,7 @@ operations:
   tidy: {{event: a/tidy, for_each: once, payload: {{}}}}
 coverage:
   all: {{query: "select full_name as item, 1 as total, 1 as done from r where x in :repos"}}
+  homes: {{query: "select id as item, 1 as total, 1 as done from r where x in :workspaces"}}
 """
 
 
@@ -135,9 +136,31 @@ def test_an_operations_questions_are_about_exactly_what_it_sends(
     of_repos = {"sync", "deep", "drain"}
     any_of_them = [row["repo"] for row in rows if not of_repos <= set(row["skip"])]
     assert list(built.coverage[0].question.items) == any_of_them
+    homes = [row["workspace"] for row in rows if not skipped(row, "rank")]
+    assert list(built.coverage[1].question.items) == list(dict.fromkeys(homes))
     bodies = {stage.number: stage.items.blocks for stage in built.stages}  # type: ignore[attr-defined]
     again = load_plan(dump_head(built), bodies)
     assert (again.checks, again.coverage) == (built.checks, built.coverage)
+
+
+@pytest.mark.parametrize(
+    ("runs", "skip", "repos", "workspaces"),
+    [
+        ("rank, tidy", "rank", ["o/b"], ["w2"]),  # the repositories are those of the workspaces
+        ("sync, tidy", "sync", ["o/b"], ["w2"]),  # and the workspaces those of the repositories
+        ("sync, rank", "rank", ["o/a", "o/b"], ["w2"]),
+        ("sync, rank", "sync", ["o/b"], ["w1", "w2"]),
+    ],
+)
+def test_what_is_asked_for_a_plan_is_not_about_what_its_operations_skip(
+    tmp_path: Path, runs: str, skip: str, repos: list[str], workspaces: list[str]
+) -> None:
+    body = f"""\
+repos: [{{repo: o/a, workspace: w1, skip: [{skip}]}}, {{repo: o/b, workspace: w2}}]
+operations: [{runs}]
+"""
+    built = make_plan(tmp_path, body, catalog=CATALOG)
+    assert [list(one.question.items) for one in built.coverage] == [repos, workspaces]
 
 
 def _only(stage: Stage, item: str) -> int:
