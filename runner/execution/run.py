@@ -274,14 +274,12 @@ class _Run:
         return not self._must_stop()
 
     async def _round(self, number: int, first: int) -> bool:
-        """Send the round and follow it to its end, since the backlog means nothing before that."""
+        """Send the round. That of a drain is followed to its end: its backlog means nothing before
+        that."""
         stage = self.plan.stages[number - 1]
         if stage.until:
             self.tracker.in_round(self.journal.rounds(number)[-1])
-        goes_on = await self._stage(stage, first)
-        if self.follower and goes_on:
-            await self.follower.settled(number)
-        return goes_on
+        return await self._stage(stage, first)
 
     def _is_through(self, number: int, first: int) -> bool:
         """Whether a round has ended, so that its goal may be reached despite failures."""

@@ -194,7 +194,7 @@ def test_the_time_of_a_drain_bounds_what_it_asks_patience_included(
         return await resolve(stage)
 
     monkeypatch.setattr(Backlog, "ask", lambda _, *given: asked(*given))
-    monkeypatch.setattr(SameItems, "resolve", lambda _, stage: resolved(stage))
+    monkeypatch.setattr(SameItems, "resolve", lambda _, stage, *_about: resolved(stage))
     with pytest.raises(TargetDown, match="the database is away"):
         made.drive()
     first = made.server.came[0][0]

@@ -412,14 +412,25 @@ def test_a_run_that_is_stopped_while_its_last_check_is_asked_says_nothing_of_it(
     assert "a check at the end does not hold" not in run.observer.notes
 
 
-def test_jobs_of_a_stage_that_is_done_when_sent_are_waited_for_at_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", ["tell", "{use: tell, resolve: stage}"])
+def test_jobs_of_a_stage_that_is_done_when_sent_are_waited_for_at_the_end(
+    tmp_path: Path, use: str
+) -> None:
+    sent = list[int]()
+
+    def end(run: Run) -> None:
+        sent.append(len(run.sent))
+        finish(run)
+
     run = Run(
         tmp_path,
         "tell",
+        use=use,
         slow_jobs={"o/r1"},
-        sleeps=dict.fromkeys(range(4, 40, 4), finish),
+        sleeps=dict.fromkeys(range(4, 40, 4), end),
     )
     assert run.drive() == Ending("complete")
+    assert sent[0] == len(WHOLE), "the next stage did not wait for them"
     assert run.waits == ["for its jobs to end"]
     last = {one.number: one for one in run.observer.progresses}
     assert [(one.done, one.waiting) for one in last.values()] == [(True, None)] * 2
