@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from runner.errors import UsageError
 from runner.model import (
+    BUILT_IN,
     NOT_SELECTED,
     BackfillPlan,
     Check,
@@ -232,17 +233,17 @@ def _chosen(
     if "repo" in names:  # add repositories that no event is for but whose workspace has one
         theirs = names.get("workspace", {})
         names["repo"].update((repo, None) for repo, there in home.items() if there in theirs)
+    so_many = _counting(selectors)
     chosen = {
         for_each: tuple(
             _so_many(selectors, for_each, [n for n in found if fits(selectors.items, n)])
         )
         for for_each, found in names.items()
         if not any(stage.deferred and stage.for_each == for_each for stage in stages)
-        or for_each == "repo"
+        or (so_many and for_each in BUILT_IN)
     }
     if "workspace" not in names or not home:
         return chosen
-    so_many = selectors.limit is not None or selectors.sample is not None
     if "repo" in names or not so_many:
         fitting = [repo for repo in home if fits(selectors.items, repo)]
         of_these = chosen["repo"] if so_many else fitting
@@ -272,6 +273,10 @@ def _followed(
 
     every = dict.fromkeys([*names, *homes])
     return tuple(name for name in every if counts(name))
+
+
+def _counting(selectors: Selectors) -> bool:
+    return selectors.limit is not None or selectors.sample is not None
 
 
 def _so_many(selectors: Selectors, for_each: str, names: Sequence[str]) -> Sequence[str]:
@@ -328,9 +333,17 @@ def _rebound(
     """Bind all questions to the selected items."""
     selectors = choice.partial.selectors
     operations = tuple(one for one in plan.operations if _runs(selectors, one.name))
-    binder = Binder(replace(plan, operations=operations), choice.keeps)
+    today: dict[str, set[str]] = {}  # of what is chosen when its stage starts
+    for stage in stages:
+        if stage.for_each not in choice.partial.chosen and _counting(selectors):
+            today.setdefault(stage.for_each, set()).update(item_names(plan, stage))
+
+    def keeps(of: str, name: str) -> bool:
+        return name in today[of] if of in today else choice.keeps(of, name)
+
+    binder = Binder(replace(plan, operations=operations), keeps)
     reasons: dict[str, list[Skipped]] = {}
-    for entry in whole.skipped:
+    for entry in (*whole.skipped, *skipped):
         reasons.setdefault(entry.operation, []).append(entry)
     for operation in operations:
         binder.runs(operation, reasons.get(operation.name, ()))

@@ -367,6 +367,81 @@ operations:
     assert [item for item, _ in Choice(part.partial, known).of(found).items.raw()] == ["c"]
 
 
+LATE = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  of_repos: {query: select repos, key: repo}
+  of_workspaces: {for: workspace, query: select workspaces, key: workspace}
+operations:
+  first: {event: app/first, for_each: FOR, lookups: [], payload: {}, checks: [FIRST]}
+  late: {event: app/late, for_each: FOR, payload: {}, when: ITEM.on == 1, resolve: stage}
+coverage: {all: {query: "select item, total, done from c where x in :OF"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("for_each", "item", "of", "names"),
+    [
+        ("repo", "repo", "repos", ["o/a", "o/b", "o/c"]),
+        ("workspace", "workspace", "workspaces", ["a", "b", "c"]),
+        ("things", "row", "things", ["x", "y", "z"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("options", "first", "today", "later"),
+    [
+        ({}, 2, 2, [0, 1]),  # "!c": what is skipped today is selected by its name
+        ({"only": ("late",)}, 0, 2, [0, 1]),
+        ({"limit": 1}, 1, 1, [0]),
+        ({"sample": 3}, 3, 3, [0, 1, 2]),
+    ],
+)
+def test_what_a_lookup_decides_when_a_stage_starts_is_selected_as_it_is_then(
+    tmp_path: Path,
+    for_each: str,
+    item: str,
+    of: str,
+    names: list[str],
+    options: dict[str, Any],
+    first: int,
+    today: int,
+    later: list[int],
+) -> None:
+    check = "{name: first, query: 'select item, n from c where x in :OF', "
+    check += "key: item, expect: {column: n, at_least: 1}}"
+    catalog = LATE.replace("FIRST", check).replace("FOR", for_each).replace("ITEM", item)
+    if for_each == "things":
+        catalog = catalog.replace("lookups: [], ", "")
+    body = "repos: [" + ", ".join(f"{{repo: o/{one}, workspace: {one}}}" for one in "abc") + "]\n"
+    body += "collections: {things: {query: select own, item: '{{ row.id }}'}}\n"
+    body += "operations: [first, late]\n"
+    path = str(write_plan(tmp_path, body, catalog=catalog.replace("OF", of)))
+
+    def facts(on: str) -> Fake:
+        flags = {"o/" + one: int(one in on) for one in "abc"} | {
+            one: int(one in on) for one in "abc"
+        }
+        own = [{"id": id_, "on": flags[one]} for id_, one in zip("xyz", "abc", strict=True)]
+        return Fake(
+            {
+                "own": own,
+                "repos": [{"repo": name, "on": on_} for name, on_ in flags.items()],
+                "workspaces": [{"workspace": name, "on": on_} for name, on_ in flags.items()],
+            }
+        )
+
+    plan = gather(load_plan(path), facts("ac"), NOW)
+    by_name = () if "limit" in options or "sample" in options else (f"!{names[-1]}",)
+    part = select(plan, build_execution_plan(plan), Selectors(items=by_name, **options))
+    assert part.partial is not None
+    assert [len(one.question.items) for one in part.checks] == [first] * (first > 0)
+    assert len(part.coverage[0].question.items) == today
+    known = gather_again(plan, plan.operations[1], facts("abc"), NOW)
+    found = Choice(part.partial, known).of(stage_as_of_now(known, part.stages[-1]))
+    assert [name for name, _ in found.items.raw()] == [names[index] for index in later]
+
+
 def test_a_saved_part_is_the_same_part_when_it_is_read(tmp_path: Path) -> None:
     _, part = built(tmp_path, items=("acme/*",), limit=1)
     saved = SavedPlan("1", "0" * 26, 0, 1, "dev", "x", "", {}, None, part)
