@@ -15,6 +15,7 @@ from runner.execution.check import QueryRunner, about_items_of, compare_alike, f
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, JournalReads, Resolved, Resolver
 from runner.model import (
+    BUILT_IN,
     BoundQuestion,
     ExecutionPlan,
     Measure,
@@ -77,18 +78,13 @@ class Rounds:
             return Next("done" if rounds else "round")
         try:
             with self.queries.within(self._left(until, rounds)):
-                goal, none = until.question, False
-                if stage.goal_finds_out:
-                    found = await self.queries.patient(lambda: self.resolver.resolve(stage))
-                    goal = _goal_of(until, found, begun=bool(rounds))
-                    none = not rounds and not found.stage.items
+                goal, none, unresolved = await self._goal_now(stage, until, begun=bool(rounds))
+                if unresolved and not (rounds and stage.for_each in BUILT_IN):
+                    return unresolved
                 table = await self.queries.ask(goal)
                 left = figure(until.expect.column or "", table, none=none)
                 first_zero = not rounds and left == 0
                 security = await self.queries.row_security(goal) if first_zero else ()
-        except InvalidPlan as error:  # as where a round begins
-            reason = f"`{stage.operation}` cannot be resolved: {error.problems[0].message}"
-            return Next("limit", reason=reason)
         except ValueError as error:  # a wrong answer stalls it; a refusal ends it early
             reason = f"`{stage.operation}`: its backlog cannot be read: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
@@ -96,8 +92,28 @@ class Rounds:
             column = f"`{until.expect.column}` is {as_compared(left)}"
             return Next("stalled", reason=f"`{stage.operation}`: {column}, but {blind}")
         following = self._judged(stage.operation, until, rounds, left, rest)
+        if unresolved and following.what != "done":
+            return unresolved
         untold = security is None and following.what == "done"
         return replace(following, reason=UNTOLD) if untold else following
+
+    async def _goal_now(
+        self, stage: Stage, until: Until, *, begun: bool
+    ) -> tuple[BoundQuestion, bool, Next | None]:
+        """Return the goal's question about the current items, whether there are none, and the end
+        of a stage that cannot be resolved.
+
+        Items that are given are known all the same: the goal of those sent may be reached, and a
+        lookup finds them no more.
+        """
+        if not stage.goal_finds_out:
+            return until.question, False, None
+        try:
+            found = await self.queries.patient(lambda: self.resolver.resolve(stage))
+        except InvalidPlan as error:  # as where a round begins
+            reason = f"`{stage.operation}` cannot be resolved: {error.problems[0].message}"
+            return until.question, False, Next("limit", reason=reason)
+        return _goal_of(until, found, begun=begun), not begun and not found.stage.items, None
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
         """Return the plan with another round of the stage, and record it; a round may be empty."""

@@ -831,6 +831,28 @@ operations:
     assert "`drain` has nothing to do: `n` is 0 already" in none.err
 
 
+@pytest.mark.parametrize(("stuck", "status"), [(False, 0), (True, 7)])
+def test_a_drain_has_reached_its_goal_also_where_a_lookup_finds_its_repositories_no_more(
+    backfill: Backfill, tmp_path: Path, database: Path, stuck: bool, status: int
+) -> None:
+    """As in a queue from which work is removed once it is done."""
+
+    def work(event: Mapping[str, Any]) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            new = "o/stuck" if stuck else "o/done"
+            db.execute("UPDATE repositories SET name = ? WHERE id = ?", [new, event["data"]["id"]])
+
+    catalog = CATALOG.replace("sum(pending) as pending", "count(*) as pending").replace(
+        "name in :repos", "name in :repos or name = 'o/stuck'"
+    )
+    plan = write_plan(tmp_path, "repos: [o/a, o/b]\noperations: [drain]\n", catalog=catalog)
+    with served(create_app({"app/drain": work})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == status, result.err
+    assert json.loads(result.out)["totals"]["completed"] == 2
+    assert ("`drain` cannot be resolved: the lookup" in result.err) == stuck
+
+
 @pytest.mark.parametrize("for_each", ["repo", "workspace"])
 @pytest.mark.parametrize("moment", ["after", "end"])
 @pytest.mark.parametrize("each", ["true", "false"])
