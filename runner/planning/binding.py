@@ -103,12 +103,12 @@ def items_of(
     operation: Operation | None,
     skipped: Container[str] = (),
     keeps: Keeps = keep_all,
-    also: ItemKind | None = None,
+    also: Sequence[ItemKind] = (),
 ) -> ItemsOf:
     """Return the items that an operation runs for, or all operations.
 
     `skipped`: items that the operation skips for a reason other than the plan's own flags; `keeps`:
-    which items count at all; `also`: a collection of the plan's own to include, whatever the
+    which items count at all; `also`: collections of the plan's own to include, whatever the
     operation runs for.
     """
     rows = list(plan.repositories)
@@ -118,11 +118,12 @@ def items_of(
     else:
         kept, workspaces, own = _of_one(plan, known, operation, skipped, keeps)
     kind = operation.for_each if operation and operation.for_each in own else "repo"
-    if also is not None and also in plan.collections and also not in (*BUILT_IN, *own):
-        names = [operation.name] if operation else [one.name for one in plan.operations]
-        name_of = plan.collections[also].kind.name_of
-        others = _kept(plan.collections[also], names)
-        own[also] = [row for row in others if keeps(also, name_of(row))]
+    names = [operation.name] if operation else [one.name for one in plan.operations]
+    for of in also:
+        if of in plan.collections and of not in (*BUILT_IN, *own):
+            items = plan.collections[of]
+            rows_of = _kept(items, names)
+            own[of] = [row for row in rows_of if keeps(of, items.kind.name_of(row))]
     kinds = {items.kind.for_each: items.kind for items in plan.collections.values()}
     return ItemsOf(
         {
@@ -207,7 +208,7 @@ class Binder:
     keeps: Keeps = keep_all
     problems: list[Problem] = field(default_factory=list)
     _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
-    _items: dict[tuple[str | None, ItemKind | None], ItemsOf] = field(default_factory=dict)
+    _items: dict[tuple[str | None, Sequence[ItemKind]], ItemsOf] = field(default_factory=dict)
 
     def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
         """Record what an operation skips. A deferred one may still run for what it skips today, if
@@ -264,7 +265,9 @@ class Binder:
 
     def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
         """Bind all but the parameters of the run, which are bound when the run has started."""
-        items = self._items_of(operation, question.of) if uses_items(question) else NO_ITEMS
+        named = [name for name in names_of(question.query) if name in self.plan.collections]
+        also = [*named, *([question.of] if question.of else ())]
+        items = self._items_of(operation, also) if uses_items(question) else NO_ITEMS
         given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:
             found = bound(question, self.plan, given)
@@ -284,10 +287,10 @@ class Binder:
             tuple(items.ids_of(kind)) if kind and question.key else (),
         )
 
-    def _items_of(self, operation: str | None, of: ItemKind | None) -> ItemsOf:
+    def _items_of(self, operation: str | None, also: Sequence[ItemKind]) -> ItemsOf:
         found = next((one for one in self.plan.operations if one.name == operation), None)
-        own = of in BUILT_IN or (found is not None and of == found.for_each)
-        key = operation, None if own else of
+        own = (*BUILT_IN, found.for_each if found else None)
+        key = operation, tuple(sorted({of for of in also if of not in own}))
         if key not in self._items:
             skipped = self._skipped.get(operation or "", ())
             left_out = {one.item for one in skipped if one.item is not None}

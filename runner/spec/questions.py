@@ -336,6 +336,8 @@ def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> lis
     if key in _KEYS.values():
         return [kind for kind, name in _KEYS.items() if name == key]
     if own and own not in _BUILT_IN and bounded and key is None:
+        if own != "row" and bounded not in _BUILT_IN and own not in names:
+            return [bounded]  # both would be called `item`
         return [own, bounded] if own != bounded else [own]
     bounds_own = own in [_KIND.get(name, name) for name in names]
     return [own if own and (bounded is None or bounds_own) else bounded or "repo"]

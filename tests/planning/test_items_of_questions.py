@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -422,3 +423,43 @@ checks:
     for name in wrong:
         message = f"the query goes by :{name}, and the plan has no "
         assert any(one.message.startswith(message) for one in refused.value.problems)
+
+
+@pytest.mark.parametrize("of", ["after: count, ", ""])
+@pytest.mark.parametrize(
+    ("query", "items", "parameters"),
+    [
+        (
+            "select name as item, n from t where name in :things and day in :days",
+            ["a", "b"],
+            {"things": ["a", "b"], "days": ["mon"]},
+        ),
+        ("select name as item, n from t where name in :days", ["mon"], {"days": ["mon"]}),
+        (
+            "select name as item, n from t where name in :cells and day in :days",
+            ["a/mon", "b/mon"],
+            {"days": ["mon"], "cells": ["a/mon", "b/mon"]},
+        ),
+        ("select n from t where day in :days and name in :things", None, ["days", "things"]),
+    ],
+)
+def test_a_question_may_be_about_the_items_of_several_collections(
+    tmp_path: Path, query: str, items: list[str] | None, parameters: Any, of: str
+) -> None:
+    """A check of each item is for those that its query goes by; the operation's own come first."""
+    catalog = "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n"
+    catalog += "  count: {event: a/count, for_each: cells, payload: {}}\n"
+    each = "" if items else "each: false, "
+    body = f"""\
+collections:
+  things: [a, b]
+  days: [mon]
+  cells: {{matrix: {{thing: things, day: days}}}}
+operations: [count]
+checks:
+  - {{name: c, {of}{each}query: "{query}", expect: {{column: n, at_least: 1}}}}
+"""
+    (check,) = make_plan(tmp_path, body, catalog=catalog).checks
+    assert items is None or list(check.question.items) == items
+    given = check.question.parameters
+    assert (list(given) if items is None else given) == parameters
