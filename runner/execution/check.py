@@ -264,19 +264,18 @@ def finds_out(
     """Whether a deferred stage resolves the items of a question when it starts. `operation`: the
     one that the question belongs to, None for the whole plan.
 
-    These are what its own operation's questions are about; the stage's own items, unless the
-    question belongs to another stage that runs for such items; and the parts of a product, unless a
-    stage runs for the parts themselves.
+    These are what its own operation's questions are about; the stage's own items, if the query goes
+    by them and does not belong to another stage that runs for such items; and the parts of a
+    product, unless a stage runs for the parts themselves.
     """
     if asked.of is None or operation in stage.operations:
         return asked.of is not None
-    if asked.of in BUILT_IN:
-        return False
-    for_them = [one for one in plan.stages if one.for_each == asked.of]
-    if asked.of != stage.for_each:
-        return operation is None and not for_them
-    others = (one for one in for_them if one.number != stage.number)
-    return not any(operation in one.operations for one in others)
+    own = stage.for_each
+    if own not in BUILT_IN and own in (asked.of, *asked.parameters):
+        others = (one for one in plan.stages if one.for_each == own and one.number != stage.number)
+        return not any(operation in one.operations for one in others)
+    for_them = any(one.for_each == asked.of for one in plan.stages)
+    return asked.of not in BUILT_IN and operation is None and not for_them
 
 
 def about_items_of(plan: ExecutionPlan, stage: Stage) -> About:
@@ -321,11 +320,11 @@ async def compare_alike(queries: QueryRunner, then: ExecutionPlan, now: Executio
 
     Raises `InvalidPlan` for a question that the database refuses.
     """
-    about = {check.name: frozenset(check.question.items) for check in then.checks}
+    earlier = {check.name: check.question for check in then.checks}
     for check in now.checks:
-        question, known = check.question, about[check.name]
-        found = frozenset(question.items)
-        if not compares(check) or (known >= found if question.key else known == found):
+        question, asked = check.question, earlier[check.name]
+        new = frozenset(question.items).difference(asked.items)
+        if not compares(check) or not (new if question.key else _other(asked, question)):
             continue
         try:
             table = await queries.ask(question)
@@ -333,8 +332,17 @@ async def compare_alike(queries: QueryRunner, then: ExecutionPlan, now: Executio
             message = f"the check `{check.name}` cannot be asked: {error}"
             raise InvalidPlan((Problem(message, now.path, hint=error.hint),)) from None
         if question.key:
-            table = _with_more(queries.journal, check, table, found - known)
+            table = _with_more(queries.journal, check, table, new)
         queries.journal.remember(_before(check), list(table))
+
+
+def _other(then: BoundQuestion, now: BoundQuestion) -> bool:
+    """Whether a question goes by other items now, in whatever order."""
+
+    def about(one: BoundQuestion) -> list[set[str]]:
+        return [set(map(str, of)) for of in one.parameters.values() if isinstance(of, list)]
+
+    return {*then.items} != {*now.items} or about(then) != about(now)
 
 
 def _with_more(journal: JournalReads, check: Check, now: Table, found: Collection[str]) -> Table:

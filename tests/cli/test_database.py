@@ -994,6 +994,7 @@ delay: 0s
     ],
 )
 @pytest.mark.parametrize("expect", ["decreased: true", "at_most: 1000"])
+@pytest.mark.parametrize("goes_by", ["", "'o/x' in :repos and "])
 def test_a_figure_of_the_whole_is_compared_with_one_of_the_same_items(
     backfill: Backfill,
     tmp_path: Path,
@@ -1002,6 +1003,7 @@ def test_a_figure_of_the_whole_is_compared_with_one_of_the_same_items(
     how: str,
     meanwhile: str,
     expect: str,
+    goes_by: str,
 ) -> None:
     """With other items, it moves although no job has done anything."""
     worker = Worker(database)
@@ -1027,7 +1029,7 @@ operations:
     checks:
       - name: moved
         each: false
-        query: select sum(pending) as n from repositories where name in :left
+        query: select sum(pending) as n from repositories where {goes_by}name in :left
         expect: {{column: n, {expect}}}
 """
     body = """\
@@ -1036,6 +1038,7 @@ collections:
 operations: [make, op]
 delay: 0s
 """
+    body = f"repos: [o/x]\n{body}" if goes_by else body
     plan = write_plan(tmp_path, body, catalog=catalog)
     with served(create_app({"app/op": work, "app/make": work})) as url:
         done = backfill("run", plan, "--target", url, "--format", "json")

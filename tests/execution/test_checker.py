@@ -479,6 +479,9 @@ def rows(*names: str) -> Table:
         ("repo", "repo", "sync", False, "bc"),
         ("repo", "workspace", "sync", False, "bc"),
         ("repo", "repo", None, False, "ab"),  # which are given
+        ("repo", "users", None, False, "abc"),  # the query goes by `:users` as well
+        ("repo", "users", "tidy", False, "abc"),
+        ("repo", "users", "embed", False, "ab"),
         (None, "users", "sync", False, "ab"),
     ],
 )
