@@ -241,7 +241,7 @@ class Rounds:
 
 def with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads) -> ExecutionPlan:
     """Replace the events of rounds that were begun: they stay as resolved then, whatever the files
-    give today."""
+    give today, and the questions of today are about their items."""
     known = {
         stage.number: stage
         for stage in kept.stages
@@ -258,9 +258,10 @@ def with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads
     def as_found(
         now: BoundQuestion, then: BoundQuestion | None, operation: str | None
     ) -> BoundQuestion:
-        if then is None or then.query != now.query:
+        if then is None or then.of != now.of:
             return now
-        return then if any(finds_out(built, stage, now, operation) for stage in begun) else now
+        found = any(finds_out(built, stage, now, operation) for stage in begun)
+        return now.about_those_of(then) if found else now
 
     checks = tuple(
         replace(check, question=as_found(check.question, asked.get(check.name), check.operation))
@@ -278,9 +279,8 @@ def _as_begun(stage: Stage, then: Stage) -> Stage:
     stage = replace(stage, items=then.items)
     if stage.until is None or then.until is None or not stage.goal_finds_out:
         return stage
-    now, before = stage.until.question, then.until.question
     # Today's items may be some that it skips; those that it finds are added when it goes on.
-    goal = before if before.asks_like(now) else now.with_earlier(before)
+    goal = stage.until.question.about_those_of(then.until.question)
     return replace(stage, until=replace(stage.until, question=goal))
 
 

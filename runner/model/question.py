@@ -225,14 +225,14 @@ class BoundQuestion:
         ids = tuple(self.ids[index] for index in kept) if self.ids else ()
         return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
-    def asks_like(self, other: BoundQuestion) -> bool:
-        """Whether it is the same question, though perhaps about other items."""
-
-        def alike(one: BoundQuestion) -> object:
-            plain = {key: of for key, of in one.parameters.items() if not isinstance(of, list)}
-            return one.query, plain, sorted(one.parameters)
-
-        return alike(self) == alike(other)
+    def about_those_of(self, before: BoundQuestion) -> BoundQuestion:
+        """Ask it about the items of `before` instead; about both if that had them in other
+        parameters."""
+        lists = [name for name, value in self.parameters.items() if isinstance(value, list)]
+        if not before.parameters.keys() >= set(lists):
+            return self.with_earlier(before)
+        given = {**self.parameters, **{name: before.parameters[name] for name in lists}}
+        return replace(self, items=before.items, ids=before.ids, parameters=given)
 
     def with_earlier(self, before: BoundQuestion) -> BoundQuestion:
         """Ask it about the items of `before`, too."""

@@ -591,6 +591,44 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
+@pytest.mark.parametrize("edit", ["query", "value"])
+@pytest.mark.parametrize("after", ["after: drain", "at: end"])
+def test_a_check_that_is_mended_before_a_resume_is_about_the_items_that_were_sent(
+    backfill: Backfill, tmp_path: Path, database: Path, after: str, edit: str
+) -> None:
+    """By then its collection is empty: a check of what it gives today would hold for nothing."""
+
+    def work(_event: Mapping[str, Any]) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            db.execute("UPDATE repositories SET id = 0")
+
+    body = f"""\
+collections:
+  left: {{query: select name from repositories where id > 0, item: "{{{{ row.name }}}}"}}
+operations: [drain]
+vars: {{more: 100}}
+if_empty: ok
+delay: 0s
+checks:
+  - name: done
+    {after}
+    query: select name as item, pending + :more as pending from repositories where name in :left
+    expect: {{column: pending, at_most: 20}}
+    unchanged: allow
+"""
+    plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
+    with served(create_app({"app/drain": work})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+        (check,) = json.loads(result.out)["checks"]
+        assert (result.status, check["seen"]) == (1, "pending 100 to 135 in 3 rows"), result.err
+        old, new = (":more", "0 * :more") if edit == "query" else ("more: 100", "more: 0")
+        plan.write_text(plan.read_text().replace(old, new), encoding="utf-8")
+        again = backfill("resume", "latest", "--format", "json")
+    (check,) = json.loads(again.out)["checks"]
+    assert (again.status, check["seen"]) == (1, "pending 0 to 35 in 3 rows"), again.err
+    assert check["message"].endswith("(o/a)")
+
+
 @pytest.mark.parametrize("only", [(), ("--only", "make", "--only", "drain")])
 def test_a_check_that_is_not_about_what_a_stage_finds_does_not_keep_it_from_starting(
     backfill: Backfill, tmp_path: Path, database: Path, only: tuple[str, ...]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import InvalidPlan
-from runner.model import ExecutionPlan, Json, Query, Stage, Table
+from runner.model import BoundQuestion, Data, ExecutionPlan, Json, Query, Stage, Table
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
 from runner.planning.parts import subset
@@ -463,3 +463,20 @@ checks:
     assert items is None or list(check.question.items) == items
     given = check.question.parameters
     assert (list(given) if items is None else given) == parameters
+
+
+@pytest.mark.parametrize(
+    ("then", "names", "bound"),
+    [
+        ({"left": ["a", "b"], "days": 1}, "ab", {"left": ["a", "b"], "days": 2}),
+        ({"ids": [1, 2], "days": 1}, "abc", {"left": ["b", "c"], "days": 2}),
+    ],
+)
+def test_a_question_of_now_may_be_about_the_items_of_one_before(
+    then: Data, names: str, bound: Data
+) -> None:
+    """If that called them otherwise, it is about all: what is not known is not left out."""
+    now = BoundQuestion(Query("q"), {"left": ["b", "c"], "days": 2}, "left", "item", ("b", "c"))
+    before = BoundQuestion(Query("p"), then, "left", "item", ("a", "b"))
+    found = now.about_those_of(before)
+    assert (found.query, "".join(found.items), found.parameters) == (now.query, names, bound)
