@@ -258,10 +258,10 @@ def with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads
     def as_found(
         now: BoundQuestion, then: BoundQuestion | None, operation: str | None
     ) -> BoundQuestion:
-        if then is None or then.of != now.of:
-            return now
-        found = any(finds_out(built, stage, now, operation) for stage in begun)
-        return now.about_those_of(then) if found else now
+        found = [stage for stage in begun if finds_out(built, stage, now, operation)]
+        if found and (then is None or then.of != now.of):
+            then = _of_sent(found[0], now)
+        return now.about_those_of(then) if found and then else now
 
     checks = tuple(
         replace(check, question=as_found(check.question, asked.get(check.name), check.operation))
@@ -272,6 +272,17 @@ def with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads
         for name, question in built.coverage
     )
     return replace(built, stages=stages, checks=checks, coverage=coverage)
+
+
+def _of_sent(stage: Stage, now: BoundQuestion) -> BoundQuestion | None:
+    """Return a question about the items that a stage has sent; None if it is not about these, or
+    if events are grouped, since a group's name has only its first item."""
+    of = now.of
+    if of != stage.for_each or stage.grouped:
+        return None
+    names = list(dict.fromkeys(item for item, _ in stage.items.raw()))
+    called = {"repo": "repos", "workspace": "workspaces"}.get(of, of)
+    return BoundQuestion(now.query, {called: names}, of, now.key, tuple(names))
 
 
 def _as_begun(stage: Stage, then: Stage) -> Stage:

@@ -591,7 +591,7 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
-@pytest.mark.parametrize("edit", ["query", "value"])
+@pytest.mark.parametrize("edit", ["query", "value", "another", "about"])
 @pytest.mark.parametrize("after", ["after: drain", "at: end"])
 def test_a_check_that_is_mended_before_a_resume_is_about_the_items_that_were_sent(
     backfill: Backfill, tmp_path: Path, database: Path, after: str, edit: str
@@ -616,15 +616,23 @@ checks:
     expect: {{column: pending, at_most: 20}}
     unchanged: allow
 """
+    if edit == "about":
+        body = body.replace(" where name in :left", "\n    each: false")
     plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
     with served(create_app({"app/drain": work})) as url:
         result = backfill("run", plan, "--target", url, "--format", "json")
         (check,) = json.loads(result.out)["checks"]
         assert (result.status, check["seen"]) == (1, "pending 100 to 135 in 3 rows"), result.err
-        old, new = (":more", "0 * :more") if edit == "query" else ("more: 100", "more: 0")
-        plan.write_text(plan.read_text().replace(old, new), encoding="utf-8")
+        text = plan.read_text(encoding="utf-8")
+        text = text.replace("more: 100", "more: 0") if edit == "value" else text
+        text = text.replace("+ :more", "+ 0 * :more") if edit != "value" else text
+        text = text.replace("name: done", "name: another") if edit == "another" else text
+        text = (
+            text.replace("\n    each: false", " where name in :left") if edit == "about" else text
+        )
+        plan.write_text(text, encoding="utf-8")
         again = backfill("resume", "latest", "--format", "json")
-    (check,) = json.loads(again.out)["checks"]
+    *_, check = json.loads(again.out)["checks"]
     assert (again.status, check["seen"]) == (1, "pending 0 to 35 in 3 rows"), again.err
     assert check["message"].endswith("(o/a)")
 
