@@ -124,12 +124,16 @@ def _is_text(value: Any) -> bool:
 
 
 def _refusal(error: Exception, url: DatabaseUrl) -> BackfillError | QueryRefused:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    words = url.clean(str(error))
+    exact = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code, words = exact & 0xFF, url.clean(str(error))
     if code == sqlite3.SQLITE_INTERRUPT:
         return QueryRefused(f"the query has no answer within {bounds.PATIENCE} s", "narrow it")
     if code == sqlite3.SQLITE_TOOBIG:
         return QueryRefused(bounds.too_large(), bounds.NARROW)
+    if exact == sqlite3.SQLITE_READONLY_ROLLBACK:  # which may only be done by who may write
+        message = f"the database of {url.name} cannot be read: a program died while it wrote to it"
+        hint = f"start that program again, or run `sqlite3 {url.path} .tables`: it undoes that"
+        return TargetDown(message, hint=hint)
     message = f"the database of {url.name} cannot be reached: {words}"
     if code in _AWAY:
         return TargetDown(message, hint=_AWAY[code])

@@ -3,6 +3,7 @@ failures."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +19,7 @@ from runner.adapters.database.open import Databases, configured_url
 from runner.adapters.database.postgresql import read
 from runner.adapters.database.rest import Rest
 from runner.adapters.database.sql import SqlDatabase
+from runner.adapters.database.sqlite import read as read_file
 from runner.adapters.database.statement import Statement
 from runner.adapters.database.url import parse_url
 from runner.errors import KeyRefused, PreflightRefused, TargetDown, TargetError
@@ -247,6 +249,27 @@ def test_a_question_has_its_time(postgresql: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("runner.adapters.database.bounds.PATIENCE", 1)
     with pytest.raises(QueryRefused, match="no answer within 1 s"):
         ask(postgresql, "SELECT pg_sleep(60)::text AS slept")
+
+
+def test_a_file_whose_writer_died_is_away_until_that_is_undone(tmp_path: Path) -> None:
+    """Only who may write can undo what is half done; the plan and its query are right."""
+    living, dead = tmp_path / "living.db", tmp_path / "dead.db"
+    with closing(sqlite3.connect(living, isolation_level=None)) as db:
+        db.execute("CREATE TABLE t (x TEXT)")
+        db.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 200)
+        db.execute("PRAGMA cache_size = 1")  # what is changed is written at once
+        db.execute("BEGIN")
+        db.execute("UPDATE t SET x = 'y' || x")
+        for file in tmp_path.glob("living.db*"):
+            shutil.copy(file, str(file).replace("living", "dead"))
+        db.execute("ROLLBACK")
+    url, query = parse_url(f"sqlite:///{dead}", NAME), Statement("SELECT count(*) AS n FROM t", {})
+    with pytest.raises(TargetDown, match="a program died while it wrote to it") as away:
+        read_file(url, query)
+    assert f"sqlite3 {dead} .tables" in str(away.value.hint)
+    with closing(sqlite3.connect(dead)) as db:
+        db.execute("SELECT * FROM t").fetchall()
+    assert read_file(url, query)[1] == [(200,)]
 
 
 def test_a_server_that_is_not_there_is_named_by_its_variable_alone() -> None:
