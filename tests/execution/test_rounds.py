@@ -11,13 +11,15 @@ from typing import Any, cast
 import pytest
 
 from runner.execution.check import QueryRunner
-from runner.execution.ports import NOTHING, About, Journal, Resolved
-from runner.execution.rounds import Next, Rounds
+from runner.execution.ports import NOTHING, About, Journal, JournalReads, Resolved
+from runner.execution.rounds import Next, Rounds, with_rounds
 from runner.model import (
     BoundQuestion,
+    Check,
     Driven,
     ExecutionPlan,
     Expect,
+    Measure,
     Pacing,
     Query,
     QueryRefused,
@@ -412,3 +414,72 @@ def test_a_goal_that_is_reached_before_any_round_leaves_nothing_to_send(
     assert [one.total for one in plan.stages] == [3, 0, 1]
     assert made.journal.reached == [(2, left, plan)]
     assert made.asked.observer.notes == [f"`drain` has nothing to do: `pending` is {words}"]
+
+
+@pytest.mark.parametrize(
+    ("begun", "items", "what"),
+    [
+        (False, (), "done"),
+        (False, ("a",), "stalled"),
+        (True, (), "stalled"),
+        (True, ("a",), "stalled"),
+    ],
+)
+def test_a_null_is_a_backlog_of_nothing_only_where_there_has_never_been_an_item(
+    begun: bool, items: tuple[str, ...], what: str
+) -> None:
+    """It is the sum over no rows; later, it is an answer that gives no figure."""
+    goal = until()
+    of_users = replace(goal.question, parameters={"users": []}, of="users")
+    made = Made(replace(goal, question=of_users), answer=None, items=items)
+    made.stage = replace(made.stage, for_each="users")
+    if begun:
+        made.had(3)
+    found = made.next()
+    assert found.what == what
+    assert ("is NULL" in (found.reason or "")) is (what == "stalled")
+
+
+def planned(*items: str, about: str, query: str = "q", deferred: bool = True) -> ExecutionPlan:
+    """Return a plan of three stages, of which two find their items when they start; with a check of
+    each, and one of the whole plan."""
+    stages = [
+        replace(
+            stage(until() if number == 1 else None, *items, number=number),
+            operation=f"op{number}",
+            for_each="users" if number == 1 else "rows",
+            deferred=deferred and number < 3,
+        )
+        for number in (1, 2, 3)
+    ]
+    question = BoundQuestion(Query(query), {"users": [about]}, "users", "item", (about,))
+    checks = [Check(f"of {of}", question, EMPTY, "end", of) for of in ("op1", "op2", "op3", None)]
+    coverage = (Measure("part", question),)
+    return ExecutionPlan(
+        "p", "p", "d", tuple(stages), (), (), checks=tuple(checks), coverage=coverage
+    )
+
+
+def test_a_resumed_run_keeps_what_its_begun_stages_have_found_and_takes_the_rest_as_it_is_now() -> (
+    None
+):
+    made = Made()
+    made.journal.known = [Round(number, 1, 0, 1, None, 0.0) for number in (1, 3)]
+    kept, built = planned("then", about="then"), planned("now", about="now", query="changed")
+    added = replace(built.checks[0], name="added")
+    built = replace(built, checks=(*built.checks, added))
+    found = with_rounds(built, kept, cast(JournalReads, made.journal))
+    items = [name for one in found.stages for name, _ in one.items.raw()]
+    assert items == ["then", "now", "now"]
+    asked = {check.name: check.question for check in found.checks}
+    assert {name: one.items for name, one in asked.items()} == {
+        "of op1": ("then",),
+        "of op2": ("then",),  # which is about the items of the first, too
+        "of op3": ("then",),
+        "of None": ("then",),
+        "added": ("then",),
+    }
+    assert {one.query.text for one in asked.values()} == {"changed"}
+    assert found.coverage[0].question.items == ("then",)
+    made.journal.known = []
+    assert with_rounds(built, kept, cast(JournalReads, made.journal)) == built
