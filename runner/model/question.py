@@ -232,7 +232,8 @@ class BoundQuestion:
         if not before.parameters.keys() >= set(lists):
             return self.with_earlier(before)
         given = {**self.parameters, **{name: before.parameters[name] for name in lists}}
-        return replace(self, items=before.items, ids=before.ids, parameters=given)
+        items = before.items
+        return replace(self, items=items, ids=self._ids_of(items, before), parameters=given)
 
     def with_earlier(self, before: BoundQuestion) -> BoundQuestion:
         """Ask it about the items of `before`, too."""
@@ -243,9 +244,12 @@ class BoundQuestion:
             for name, value in self.parameters.items()
         }
         items = tuple(dict.fromkeys((*before.items, *self.items)))
+        return replace(self, items=items, ids=self._ids_of(items, before), parameters=given)
+
+    def _ids_of(self, items: Sequence[str], before: BoundQuestion) -> tuple[Json, ...]:
+        """Return the ids that go with the names; empty if one is not known."""
         known = {**before._with_ids(), **self._with_ids()}
-        ids = tuple(known[name] for name in items) if known.keys() >= set(items) else ()
-        return replace(self, items=items, ids=ids, parameters=given)
+        return tuple(known[name] for name in items) if known.keys() >= set(items) else ()
 
     def _with_ids(self) -> dict[str, Json]:
         return dict(zip(self.items, self.ids, strict=True)) if self.ids else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -476,7 +477,11 @@ def test_a_question_of_now_may_be_about_the_items_of_one_before(
     then: Data, names: str, bound: Data
 ) -> None:
     """If that called them otherwise, it is about all: what is not known is not left out."""
-    now = BoundQuestion(Query("q"), {"left": ["b", "c"], "days": 2}, "left", "item", ("b", "c"))
+    given = {"left": ["b", "c"], "days": 2}
+    now = BoundQuestion(Query("q"), given, "left", "item", ("b", "c"), (2, 3))
     before = BoundQuestion(Query("p"), then, "left", "item", ("a", "b"))
     found = now.about_those_of(before)
     assert (found.query, "".join(found.items), found.parameters) == (now.query, names, bound)
+    assert found.ids == (), "that of `a` is not known"
+    of_all = now.about_those_of(replace(before, items=("b",)))
+    assert of_all.by_key().items() >= {"b": "b", "2": "b"}.items()
