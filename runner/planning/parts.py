@@ -97,7 +97,8 @@ def _selected(
     if sure:
         _check_names(plan, whole, selectors)
     stages = [kept for stage in whole.stages if (kept := _running(selectors, stage))]
-    choice = Choice(Partial(selectors, _chosen(plan, stages, selectors)), plan)
+    chosen = _chosen(plan, stages, selectors)
+    choice = Choice(Partial(selectors, {**_parts_of(plan, stages, chosen), **chosen}), plan)
     skipped = [
         Skipped(name, None, NOT_SELECTED)
         for stage in whole.stages
@@ -253,6 +254,35 @@ def _chosen(
         those = frozenset(chosen["workspace"])
         chosen["repo"] = tuple(repo for repo, workspace in home.items() if workspace in those)
     return chosen
+
+
+def _parts_of(
+    plan: BackfillPlan, stages: Sequence[Stage], chosen: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the parts of the chosen products, of collections that no stage runs for itself; not
+    of those of which a product may have others when its stage starts."""
+    found: dict[str, dict[str, None]] = {}
+    later = set[str]()
+    running = dict.fromkeys(stage.for_each for stage in stages)
+    for for_each in (one for one in running if one in plan.collections):
+        items = plan.collections[for_each]
+        parts = {
+            name: kind
+            for name, kind in items.kind.parts.items()
+            if kind.for_each not in (*BUILT_IN, *running)
+        }
+        if for_each not in chosen:
+            later.update(kind.for_each for kind in parts.values())
+            continue
+        names = frozenset(chosen[for_each])
+        for kind in parts.values():
+            found.setdefault(kind.for_each, {})
+        for row in items.rows if parts else ():
+            if items.kind.name_of(row) in names:
+                for name, kind in parts.items():
+                    part = row[name] if isinstance(row[name], str) else kind.name_of(row[name])
+                    found[kind.for_each][part] = None
+    return {kind: tuple(names) for kind, names in sorted(found.items()) if kind not in later}
 
 
 def _followed(

@@ -367,6 +367,47 @@ operations:
     assert [item for item, _ in Choice(part.partial, known).of(found).items.raw()] == ["c"]
 
 
+@pytest.mark.parametrize("after", ["after: count, ", ""])
+@pytest.mark.parametrize(
+    ("selectors", "things"),
+    [
+        ({"items": ("a/mon",)}, ["a"]),
+        ({"items": ("b/*", "!*/tue")}, ["b"]),
+        ({"items": ("acme/*",)}, []),  # nothing of the product
+        ({"limit": 3}, ["a", "b"]),
+        ({"limit": 2}, ["a"]),
+    ],
+)
+def test_the_parts_of_the_selected_items_of_a_product_are_proved_and_no_others(
+    tmp_path: Path, selectors: dict[str, Any], things: list[str], after: str
+) -> None:
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  count: {event: a/count, for_each: cells, payload: {}}
+  sync: {event: a/sync, for_each: repo, payload: {}}
+"""
+    body = f"""\
+repos: [acme/a, acme/b]
+collections:
+  things: [a, b, c]
+  days: [mon, tue]
+  cells: {{matrix: {{thing: things, day: days}}}}
+operations: [count, sync]
+checks:
+  - {{name: c, {after}query: "select name as item, n from t where name in :things",
+     expect: {{column: n, at_least: 1}}}}
+coverage:
+  all: {{query: "select item, total, done from c where item in :things"}}
+"""
+    plan = load_plan(str(write_plan(tmp_path, body, catalog=catalog)))
+    part = select(plan, build_execution_plan(plan), Selectors(**selectors))
+    assert [list(one.question.items) for one in part.coverage] == [things]
+    if things or not after:  # else its operation does not run
+        assert [list(one.question.items) for one in part.checks] == [things]
+
+
 LATE = """\
 apiVersion: backfill/v1
 kind: OperationCatalog
