@@ -25,7 +25,7 @@ from runner.planning.binding import Binder, Keeps, keep_all
 from runner.planning.build import stage_as_of_now
 from runner.planning.facts import gather, gather_again
 from runner.planning.items import remembered, to_remember
-from runner.planning.parts import Choice, item_names
+from runner.planning.parts import Choice, item_names, parts_of
 from runner.spec.document import ranked
 
 if TYPE_CHECKING:
@@ -62,8 +62,11 @@ class PlanResolver:
         if not (stage.goal_finds_out or any(about)):
             return Resolved(found)
         sent = frozenset(item_names(known, whole)) - left_out
-        own = stage.for_each
-        binder = Binder(known, lambda of, name: name in sent if of == own else keeps(of, name))
+        only = {stage.for_each: sent}
+        if self.partial is not None:
+            parts = parts_of(known, [stage], {stage.for_each: tuple(sent)})
+            only |= {of: frozenset(names) for of, names in parts.items()}
+        binder = Binder(known, lambda of, name: name in only[of] if of in only else keeps(of, name))
         goal = None
         if operation.until and stage.goal_finds_out:
             goal = binder.until(operation.until, operation.name).question

@@ -98,7 +98,7 @@ def _selected(
         _check_names(plan, whole, selectors)
     stages = [kept for stage in whole.stages if (kept := _running(selectors, stage))]
     chosen = _chosen(plan, stages, selectors)
-    choice = Choice(Partial(selectors, {**_parts_of(plan, stages, chosen), **chosen}), plan)
+    choice = Choice(Partial(selectors, {**parts_of(plan, stages, chosen), **chosen}), plan)
     skipped = [
         Skipped(name, None, NOT_SELECTED)
         for stage in whole.stages
@@ -256,7 +256,7 @@ def _chosen(
     return chosen
 
 
-def _parts_of(
+def parts_of(
     plan: BackfillPlan, stages: Sequence[Stage], chosen: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
     """Return the parts of the chosen products, of collections that no stage runs for itself; not
@@ -365,8 +365,13 @@ def _rebound(
     operations = tuple(one for one in plan.operations if _runs(selectors, one.name))
     today: dict[str, set[str]] = {}  # of what is chosen when its stage starts
     for stage in stages:
-        if stage.for_each not in choice.partial.chosen and _counting(selectors):
-            today.setdefault(stage.for_each, set()).update(item_names(plan, stage))
+        if stage.for_each in choice.partial.chosen or not selectors.of_items:
+            continue
+        names = item_names(plan, stage)
+        fitting = [name for name in names if choice.keeps(stage.for_each, name)]
+        here = parts_of(plan, [stage], {stage.for_each: fitting})
+        for of, known in (here | ({stage.for_each: names} if _counting(selectors) else {})).items():
+            today.setdefault(of, set()).update(known)
 
     def keeps(of: str, name: str) -> bool:
         return name in today[of] if of in today else choice.keeps(of, name)

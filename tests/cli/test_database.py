@@ -707,6 +707,42 @@ checks:
     assert sorted(came) == (['{"of": "n/2 n/3"}'] if group == "2" else [one, two])
 
 
+@pytest.mark.parametrize("selector", ["--item o/a/mon", "--limit 1"])
+@pytest.mark.parametrize("resolve", ["plan", "stage"])
+def test_of_a_product_the_parts_of_what_is_selected_are_proved(
+    backfill: Backfill, tmp_path: Path, database: Path, resolve: str, selector: str
+) -> None:
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  fill:
+    event: app/fill
+    for_each: cells
+    resolve: {resolve}
+    payload: {{id: "{{{{ row.left.id }}}}"}}
+"""
+    body = """\
+collections:
+  left: [{name: o/a, id: 1}, {name: o/b, id: 2}]
+  days: [mon]
+  cells: {matrix: {left: left, day: days}}
+operations: [fill]
+delay: 0s
+checks:
+  - name: done
+    after: fill
+    query: select name as item, pending from repositories where name in :left
+    expect: {column: pending, decreased: true}
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/fill": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json", *selector.split())
+    assert result.status == 0, result.err
+    (check,) = json.loads(result.out)["checks"]
+    assert check["seen"] == "pending 25", "of the first only"
+
+
 @pytest.mark.parametrize(
     ("there", "raised"), [(0, ["--max-rounds", "9"]), (1, ["--max-rounds", "9"]), (1, [])]
 )

@@ -368,6 +368,7 @@ operations:
 
 
 @pytest.mark.parametrize("after", ["after: count, ", ""])
+@pytest.mark.parametrize("resolve", ["plan", "stage"])
 @pytest.mark.parametrize(
     ("selectors", "things"),
     [
@@ -379,14 +380,14 @@ operations:
     ],
 )
 def test_the_parts_of_the_selected_items_of_a_product_are_proved_and_no_others(
-    tmp_path: Path, selectors: dict[str, Any], things: list[str], after: str
+    tmp_path: Path, selectors: dict[str, Any], things: list[str], after: str, resolve: str
 ) -> None:
-    catalog = """\
+    catalog = f"""\
 apiVersion: backfill/v1
 kind: OperationCatalog
 operations:
-  count: {event: a/count, for_each: cells, payload: {}}
-  sync: {event: a/sync, for_each: repo, payload: {}}
+  count: {{event: a/count, for_each: cells, resolve: {resolve}, payload: {{}}}}
+  sync: {{event: a/sync, for_each: repo, payload: {{}}}}
 """
     body = f"""\
 repos: [acme/a, acme/b]
