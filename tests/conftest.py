@@ -81,7 +81,7 @@ def _tell_what_counts(plugins: pytest.PytestPluginManager) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Begin with the tests in a browser: one worker opens it. Last, each would steal some of them,
-    and open its own. Then come those that wait for processes: what others compute fills the time."""
+    and open its own. Then come those that wait for processes: others compute meanwhile."""
     waits = {"browser": 0, "start": 1, "warm": 1}
     items.sort(key=lambda item: min(waits.get(name, 2) for name in ("", *item.fixturenames)))
 

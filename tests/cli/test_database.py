@@ -18,6 +18,7 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from tests.cli.conftest import Start, served
+from tests.depth import crossed
 from tests.support import write_plan
 from tests.types import Backfill
 
@@ -935,16 +936,21 @@ def test_a_drain_has_reached_its_goal_also_where_a_lookup_finds_its_repositories
     assert ("`drain` cannot be resolved: the lookup" in result.err) == stuck
 
 
-@pytest.mark.parametrize("for_each", ["repo", "workspace"])
-@pytest.mark.parametrize("moment", ["after", "end"])
-@pytest.mark.parametrize("each", ["true", "false"])
 @pytest.mark.parametrize(
-    "how",
+    ("how", "each", "moment", "for_each"),
     [
-        "",
-        "resolve: stage",
-        "resolve: stage\n    group: 2",
-        "until: {query: GOAL, expect: {column: n, at_most: 0}}",
+        ("", "false", "after", "repo"),
+        *crossed(
+            (
+                "resolve: stage",
+                "resolve: stage\n    group: 2",
+                "until: {query: GOAL, expect: {column: n, at_most: 0}}",
+            ),
+            ("false", "true"),
+            ("after", "end"),
+            ("repo", "workspace"),
+        ),
+        ("resolve: stage", "false", "end", "workspace"),
     ],
 )
 def test_a_check_of_an_operation_is_not_about_what_a_lookup_has_it_skip(
