@@ -49,6 +49,11 @@ class NoState(UsageError):
     """The state to read does not exist."""
 
 
+def place_of(problem: Problem) -> str:
+    """Return ``file:line:column``, as far as it is known."""
+    return ":".join(map(str, filter(None, (problem.path, problem.line, problem.column))))
+
+
 class InvalidPlan(BackfillError):
     """All problems of the input at once, the most useful first; `str()` says what is wrong first,
     and where."""
@@ -56,8 +61,9 @@ class InvalidPlan(BackfillError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         errors = [problem for problem in problems if problem.severity == "error"] or [*problems]
         first, more = errors[0], f" (and {len(errors) - 1:,} more)" if errors[1:] else ""
-        place = ":".join(str(part) for part in (first.path, first.line, first.column) if part)
-        super().__init__(f"{place}: {first.severity}: {first.message}{more}", hint=first.hint)
+        super().__init__(
+            f"{place_of(first)}: {first.severity}: {first.message}{more}", hint=first.hint
+        )
         self.problems = problems
 
 

@@ -116,11 +116,9 @@ class Checkpoint:
         """Return where a step begins that comes so many seconds late: these do not count as
         waited, since nobody has looked, or the clock was put forward."""
         found = replace(self, since=self.since + missed)
-        return (
-            replace(found, life=self.life + missed).missing(missed, now)
-            if missed > _LATE
-            else found
-        )
+        if missed <= _LATE:
+            return found
+        return replace(found, life=self.life + missed).missing(missed, now)
 
     def missing(self, seconds: float, now: float) -> Checkpoint:
         return replace(self, missed=self.missed + seconds, came_at=now)
@@ -241,7 +239,7 @@ class Step(Waits):
 
     def checkpoint(self) -> Checkpoint:
         """Return where this step leaves the run."""
-        stage, pace = self._pace or (0, None)
+        (stage, pace), before = self._pace or (0, None), self.before or Checkpoint()
         found = Checkpoint(
             stage,
             self.left,
@@ -251,8 +249,8 @@ class Step(Waits):
             self.life,
             self.held,
             self._paced,
-            self.before.missed if self.before else 0.0,
-            self.before.came_at if self.before else 0.0,
+            before.missed,
+            before.came_at,
         )
         now, put_forward = self.clock.time(), self._ahead() - self._ahead_at_first
         return found.missing(put_forward, now) if put_forward > _LATE else found

@@ -217,7 +217,7 @@ def _notes(
             were, yet = ("were", "") if ending.how == "cancelled" else ("are", " yet")
             yield f"{counted(left, 'event', were)} not sent{yet}"
         if unanswered:
-            yield (f"{counted(unanswered, 'event')} may have been accepted: no valid answer came")
+            yield f"{counted(unanswered, 'event')} may have been accepted: no valid answer came"
     if unknown:
         yield (
             "sent without following: it is not known whether jobs started or how they "

@@ -16,6 +16,7 @@ from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, JournalReads, Resolved, Resolver
 from runner.model import (
     BUILT_IN,
+    PARAMETERS,
     BoundQuestion,
     ExecutionPlan,
     Measure,
@@ -281,7 +282,7 @@ def _of_sent(stage: Stage, now: BoundQuestion) -> BoundQuestion | None:
     if of != stage.for_each or stage.grouped:
         return None
     names = list(dict.fromkeys(item for item, _ in stage.items.raw()))
-    called = {"repo": "repos", "workspace": "workspaces"}.get(of, of)
+    called = next((name for name, kind in PARAMETERS.items() if kind == of), of)
     return BoundQuestion(now.query, {called: names}, of, now.key, tuple(names))
 
 

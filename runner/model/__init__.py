@@ -65,6 +65,7 @@ from runner.model.problem import (
 from runner.model.question import (
     BUILT_IN,
     MAX_ROWS,
+    PARAMETERS,
     RUN_STARTED,
     BoundQuestion,
     Change,
@@ -170,6 +171,7 @@ __all__ = [
     "OPEN_OUTCOMES",
     "OUTCOMES",
     "OVER",
+    "PARAMETERS",
     "QUEUE_TIMEOUT",
     "RETRIED",
     "RUN_STARTED",

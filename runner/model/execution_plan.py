@@ -22,7 +22,7 @@ from runner.model.plan import (
     WindowGuard,
 )
 from runner.model.problem import Problem
-from runner.model.question import BUILT_IN, Check, Fact, Measure, Needs, Until
+from runner.model.question import BUILT_IN, PARAMETERS, Check, Fact, Measure, Needs, Until
 from runner.model.value import Data, frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job must start
@@ -109,7 +109,7 @@ class StageSpec(ABC):
             return False
         question = self.until.question
         if self.for_each in BUILT_IN:  # they are given, but a lookup decides what runs for them
-            return not {"repos", "ids", "workspaces"}.isdisjoint(question.parameters)
+            return not PARAMETERS.keys().isdisjoint(question.parameters)
         of_parts = question.of not in (None, *BUILT_IN, "row")  # of a product
         return of_parts or not {self.for_each, "ids"}.isdisjoint(question.parameters)
 

@@ -14,6 +14,8 @@ Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]
 ItemKind: TypeAlias = str  # a value of `for_each`
 BUILT_IN: tuple[ItemKind, ...] = ("repo", "workspace", "once")  # the others are a plan's own
+# The parameters of a query that are items of a built-in kind.
+PARAMETERS: Mapping[str, ItemKind] = {"repos": "repo", "ids": "repo", "workspaces": "workspace"}
 RUN_STARTED = "run.started_at"
 _SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # in column names
 

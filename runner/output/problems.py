@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from urllib.parse import quote
 
+from runner.errors import place_of
 from runner.model import Finding, Problem
 from runner.output.text import columns, document, shortened, spelled, styled, visible
 from runner.spec.units import counted
@@ -56,11 +57,10 @@ def kind_of(problem: Problem) -> str:
 
 
 def _block(problem: Problem, *, color: bool) -> str:
-    place = [problem.path, *[str(n) for n in (problem.line, problem.column) if n is not None]]
     word = kind_of(problem)
     head = styled(f"{word}:", _COLORS[word], bold=True) if color else f"{word}:"
     name = f" ({problem.rule})" if problem.severity == "warning" else ""
-    lines = [f"{visible(':'.join(place))}: {head} {visible(problem.message)}{name}"]
+    lines = [f"{visible(place_of(problem))}: {head} {visible(problem.message)}{name}"]
     if problem.source is not None and problem.line is not None:
         lines += _excerpt(problem.line, problem.column or 1, problem.source)
     if problem.accepted:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from runner.model import (
     MAX_ROWS,
+    PARAMETERS,
     RUN_STARTED,
     CheckSpec,
     Coverage,
@@ -34,9 +35,8 @@ from runner.spec.plan_document import PlanDocument
 from runner.spec.units import is_time, parse_duration, unmet
 
 # Parameters that every question may use besides the plan's variables and its own `params`.
-OF_ITEMS = ("repos", "ids", "workspaces")
+OF_ITEMS = tuple(PARAMETERS)
 OF_RUNS = ("run_started_at",)
-_KIND: Mapping[str, ItemKind] = {"repos": "repo", "ids": "repo", "workspaces": "workspace"}
 _KEYS: Mapping[ItemKind, str] = {"repo": "repo", "workspace": "workspace_id", "row": "item"}
 # Quoted texts and names in each database's notation, and comments; of `$tag$` the opening.
 _LITERALS = re.compile(
@@ -101,7 +101,7 @@ class Asking:
         query = Query(ask, written.get("database"), written.get("max_rows", MAX_ROWS))
         if isinstance(ask, Selection):
             self._check_names(names_of(query), place, (*given, *own))
-        kinds = {**_KIND, **{name: name for name in self.own}}
+        kinds = {**PARAMETERS, **{name: name for name in self.own}}
         bounded = next((kinds[name] for name in names_of(query) if name in kinds), None)
         place_of_it = self.document.problem("", place, rule="query")
         return Question(query, parameters, place_of_it, bounded)
@@ -328,7 +328,7 @@ def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> lis
     kind of items its query is bound by. Its own `key` may be any column's name."""
     bounded, names = question.of, names_of(question.query)
     own: ItemKind | None = None if runs_for == "once" else runs_for
-    if own not in (None, *_BUILT_IN) and _KIND.keys() & names == {"ids"}:
+    if own not in (None, *_BUILT_IN) and PARAMETERS.keys() & names == {"ids"}:
         bounded = own
     if key == _KEYS["row"]:  # may be of any kind: the plan's own collections come first
         of_its_own = [kind for kind in (own, bounded) if kind not in (None, *_BUILT_IN)]
@@ -339,7 +339,7 @@ def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> lis
         if own != "row" and bounded not in _BUILT_IN and own not in names:
             return [bounded]  # both would be called `item`
         return [own, bounded] if own != bounded else [own]
-    bounds_own = own in [_KIND.get(name, name) for name in names]
+    bounds_own = own in [PARAMETERS.get(name, name) for name in names]
     return [own if own and (bounded is None or bounds_own) else bounded or "repo"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import runner
-from runner.model import StageRecord
+from runner.model import RunRecord, StageRecord
 from tests.docs.pages import ROOT, fences
 from tests.support import Recorder
 
@@ -119,23 +119,28 @@ class _Dies(Recorder):
         raise RuntimeError("the node is gone")
 
 
+def _begun(session: runner.Session) -> RunRecord:
+    """Return a run whose process has died."""
+    with pytest.raises(RuntimeError, match="the node is gone"):
+        session.run(session.plan("plans/refresh.yaml", target="embedded"), _Dies())
+    (line,) = session.runs(limit=1)
+    return line.record
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_task_that_is_tried_again_goes_on_with_its_run(
     orchestrators: dict[str, Any], *, elsewhere: bool
 ) -> None:
     """But not with a run that somebody began on another target."""
     with runner.Session() as session:
-        plan = session.plan("plans/refresh.yaml", target="embedded")
-        with pytest.raises(RuntimeError, match="the node is gone"):
-            session.run(plan, _Dies())
-        (begun,) = session.runs(limit=1)
+        begun = _begun(session)
         if elsewhere:
             with session.store._database.write() as connection:
                 change = "UPDATE runs SET address = 'http://elsewhere' WHERE id = :run"
-                connection.change(change, run=begun.record.id)
+                connection.change(change, run=begun.id)
     again = orchestrators["backfill"]("plans/refresh.yaml", "embedded")
     assert again.status == "completed"
-    assert (again.run_id == begun.record.id) is not elsewhere
+    assert (again.run_id == begun.id) is not elsewhere
     assert len(orchestrators["session"].runs()) == 3 + elsewhere, "the page's own, and this one"
 
 
@@ -144,11 +149,8 @@ def test_a_task_does_not_take_a_run_that_goes_on_elsewhere_for_done(
 ) -> None:
     """Not even one that was paused, and that the task lets go on."""
     with runner.Session() as session:
-        plan = session.plan("plans/refresh.yaml", target="embedded")
-        with pytest.raises(RuntimeError, match="the node is gone"):
-            session.run(plan, _Dies())
-        (begun,) = session.runs(limit=1)
-        with session.lock(plan.plan.name, plan.target.address, begun.record.id):
+        begun = _begun(session)
+        with session.lock(begun.plan, begun.address, begun.id):
             for paused in (True, False):
                 if paused:
                     session.pause()
