@@ -85,6 +85,16 @@ class Killing(Recorder):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Hear ^C as a program does that a person starts: one in the background inherits that it is
+    ignored."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("kind", ["a notebook's loop", "asyncio.run"])
 def test_an_interrupt_ends_a_run_also_where_a_loop_runs_already(
     session: runner.Session, tmp_path: Path, kind: str
