@@ -380,8 +380,9 @@ class _Run:
                 stage, events, room, number, pace, control, stop
             ):
                 self._take(stage.number, sent)
-                decided += sent.accepted + sent.rejected
+                decided += sent.decided
                 self.waits.left = count - decided
+                del sent  # see `Ahead.drop`
                 if decided < count and self._over_limit():
                     return 0
             ended_early = decided < before + room

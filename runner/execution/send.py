@@ -123,22 +123,23 @@ class Ahead:
         self._wire = wire
         self._ends = array("Q")  # the end of each piece, in bytes from the first one encoded
         self._dropped = 0  # bytes
-        self._spent: list[bytes] = []
+        self._spent: object = None
         self._kinds: list[Kind] = []  # of each event, if the stage has several operations
         self._pages = wire.pages(start)
         self._ready: tuple[int, RequestLimits] | None = None  # its first position and its limits
         self._request: tuple[int, bytes]  # the prepared one
 
-    def drop(self, count: int) -> None:
-        """Remove the next `count` events. Their memory is freed while a server is busy."""
+    def drop(self, count: int, sent: Sent | None = None) -> None:
+        """Remove the next `count` events. Their memory, and that of the request with which they
+        were `sent`, is freed while a server is busy with the next one."""
         self._dropped = self._ends[count - 1] if count else self._dropped
-        self._spent = self.pieces[:count]
+        self._spent = sent, self.pieces[:count]
         del self.lines[:count], self.pieces[:count], self._ends[:count], self._kinds[:count]
         self.position += count
 
     def prepare(self, skipped: int, limits: RequestLimits) -> None:
         """Prepare the request after the next `skipped` events, which are in the current one."""
-        self._spent = []
+        self._spent = None
         count = self._fitting(skipped, limits)
         while skipped + count == len(self.pieces) and count < limits.events and self._make():
             count = self._fitting(skipped, limits)
@@ -270,9 +271,10 @@ class Sender:
             sent = self._accept(chunk, answer)
             if answer.trouble:
                 self.observer.note(pace.slow_down(answer.trouble))
-            events.drop(sent.accepted + sent.rejected)
-            count -= sent.accepted + sent.rejected
+            events.drop(sent.decided, sent)
+            count -= sent.decided
             yield sent
+            del sent, answer  # see `Ahead.drop`
 
     async def send_again(self, chunk: Chunk) -> Sent:
         """Repeat a request whose answer was lost: same bytes, same ids, same seed.
@@ -365,6 +367,10 @@ class Sent:
     @property
     def rejected(self) -> int:
         return int(self.answer.refused is not None)
+
+    @property
+    def decided(self) -> int:
+        return self.accepted + self.rejected
 
     def events(self) -> Iterator[SentEvent]:
         chunk = self.chunk

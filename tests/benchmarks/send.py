@@ -40,7 +40,7 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
     large = _Benchmark(folder, sizes.of(_EVENTS), _LARGE)
     small = _Benchmark(folder, sizes.of(_FEW_EVENTS), _SMALL)
     return [
-        *large.measure(sizes.rounds(_ROUNDS), Goal("at least", 0.8), peers=True),
+        *large.measure(sizes.rounds(_ROUNDS), Goal("at least", 0.85), peers=True),
         *small.measure(sizes.rounds(_MANY_ROUNDS), Goal("at least", 0.7), peers=False),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import orjson
 
 from runner.adapters.http import Client, Unanswered
 from runner.adapters.inngest.http import (
@@ -42,12 +43,14 @@ class HttpEventApi:
         self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None = None
     ) -> Answer:
         resent, trouble = False, None
-        expected: list[str] = []
+        expected, usual = tuple[str, ...](), b""
 
         def foresee() -> None:
+            nonlocal expected, usual
             if meanwhile:
                 meanwhile()
-            expected[:] = internal_ids(seed, range(count))
+            expected = tuple(internal_ids(seed, range(count)))
+            usual = orjson.dumps({"ids": expected, "status": 200})
 
         async def attempt() -> Answer:
             nonlocal resent, trouble
@@ -56,6 +59,9 @@ class HttpEventApi:
             except Unanswered as error:
                 resent, trouble = resent or error.maybe_taken, str(error)
                 raise
+            # The server waits for the next request: do not parse what is known.
+            if response.status_code == 200 and answer.rstrip() == usual:
+                return Answer(expected, None, resent, trouble)
             return self._read(response, answer, count, expected, resent=resent, trouble=trouble)
 
         found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
@@ -105,12 +111,11 @@ class HttpEventApi:
                 ids = []
             else:
                 raise not_inngests(self.target.name, status)
-        if ids != expected:
-            ids = [one for one in ids if one != ""]
-            misplaced = ids != expected[: len(ids)] and not {*expected}.isdisjoint(ids)
-            if not are_ids(ids) or len(ids) > count or misplaced:
-                raise no_ids(self.target.name, status)
         taken = tuple(ids)
+        if taken != expected:
+            taken = tuple(one for one in taken if one != "")
+            if len(taken) > count or not _are_valid(taken, expected):
+                raise no_ids(self.target.name, status)
         if status == 200 and len(taken) != count:
             found, sent = counted(len(taken), "id"), counted(count, "event")
             message = f"{self.target.name} answered with {found} for {sent}"
@@ -127,6 +132,12 @@ class HttpEventApi:
     def _message(self, answer: dict[str, Any]) -> str:
         reason = self.target.clean(words(answer.get("error"), _READ))
         return reason[:_MESSAGE_LENGTH] or "no reason given"
+
+
+def _are_valid(taken: Sequence[Any], expected: Sequence[str]) -> bool:
+    """Whether these are ids, and those that the seed gives are in their places."""
+    in_place = taken == expected[: len(taken)]
+    return are_ids(taken) and (in_place or {*expected}.isdisjoint(taken))
 
 
 async def _then(body: bytes, meanwhile: Callable[[], object]) -> AsyncIterator[bytes]:

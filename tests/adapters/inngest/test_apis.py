@@ -210,6 +210,7 @@ def test_an_unreadable_retry_after_is_none(headers: dict[str, str]) -> None:
         (httpx.Response(404, text="nope"), "not Inngest's"),
         (httpx.Response(200, text='{"ids":["",""],"status":200}'), "0 ids for 1 event"),
         (httpx.Response(200, text='{"ids":[1],"status":200}'), "invalid ids"),
+        (httpx.Response(200, text='{"ids":[{}],"status":200}'), "invalid ids"),
         (httpx.Response(400, text=f'{{"ids":["{ID}"],"error":"x"}}'), "refuses the request"),
         (httpx.Response(401, text="{}"), "refuses the event key"),
         (httpx.Response(503, text="busy"), "the server answers 503"),
@@ -250,6 +251,16 @@ def test_ids_of_the_seed_in_another_order_are_no_answer(status: int, places: lis
     answer = {"ids": [ids[place] for place in places], "status": status, "error": "bad"}
     with pytest.raises(TargetError, match="or in another order"):
         send(lambda _: httpx.Response(status, json=answer), count=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{{"ids":{},"status":200}}', '{{"ids":{},"status":200}}\n', '{{"status":200, "ids":{}}}'],
+)
+def test_the_ids_of_the_seed_are_the_answer_however_they_are_written(text: str) -> None:
+    ids = internal_ids("1,AAAAAAAAAAAAAA==", range(3))
+    answer = httpx.Response(200, text=text.format(json.dumps(ids, separators=(",", ":"))))
+    assert send(lambda _: answer, count=3) == Answer(tuple(ids))
 
 
 def run(**fields: Any) -> dict[str, Any]:
