@@ -19,7 +19,7 @@ from tests.simulation.clockwork import Scheduler, installed
 from tests.simulation.story import Story, simulate
 
 PARTS = 8  # separate tests, to use all cores
-SEEDS = depth(40, 10_000)
+SEEDS = depth(40, 10_000)  # `.ci/run` goes on from there
 ROOT = Path(__file__).parents[2]
 
 
