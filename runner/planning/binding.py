@@ -208,7 +208,7 @@ class Binder:
     keeps: Keeps = keep_all
     problems: list[Problem] = field(default_factory=list)
     _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
-    _items: dict[tuple[str | None, Sequence[ItemKind]], ItemsOf] = field(default_factory=dict)
+    _items: dict[tuple[str | None, bool, Sequence[ItemKind]], ItemsOf] = field(default_factory=dict)
 
     def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
         """Record what an operation skips. A deferred one may still run for what it skips today, if
@@ -230,7 +230,9 @@ class Binder:
         )
 
     def coverage(self, ones: Sequence[Coverage]) -> tuple[Measure, ...]:
-        return tuple(Measure(one.name, self._bound(one.question, None)) for one in ones)
+        return tuple(
+            Measure(one.name, self._bound(one.question, None, covers=True)) for one in ones
+        )
 
     def _check(self, spec: CheckSpec) -> Check:
         return Check(
@@ -263,11 +265,18 @@ class Binder:
             self.problems.append(spec.bounds.problem(nothing_meets(bounds, crossed)))
         return expect
 
-    def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
-        """Bind all but the parameters of the run, which are bound when the run has started."""
+    def _bound(
+        self, question: Question, operation: str | None, *, covers: bool = False
+    ) -> BoundQuestion:
+        """Bind all but the parameters of the run, which are bound when the run has started.
+
+        What a question of the plan must find for each item, it asks of those that are sent;
+        what it `covers`, and figures, are of all.
+        """
         named = [name for name in names_of(question.query) if name in self.plan.collections]
         also = [*named, *([question.of] if question.of else ())]
-        items = self._items_of(operation, also) if uses_items(question) else NO_ITEMS
+        sent = not (operation or covers) and question.key is not None
+        items = self._items_of(operation, also, sent=sent) if uses_items(question) else NO_ITEMS
         given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:
             found = bound(question, self.plan, given)
@@ -287,15 +296,33 @@ class Binder:
             tuple(items.ids_of(kind)) if kind and question.key else (),
         )
 
-    def _items_of(self, operation: str | None, also: Sequence[ItemKind]) -> ItemsOf:
+    def _items_of(self, operation: str | None, also: Sequence[ItemKind], *, sent: bool) -> ItemsOf:
         found = next((one for one in self.plan.operations if one.name == operation), None)
         own = (*BUILT_IN, found.for_each if found else None)
-        key = operation, tuple(sorted({of for of in also if of not in own}))
+        key = operation, sent, tuple(sorted({of for of in also if of not in own}))
         if key not in self._items:
-            skipped = self._skipped.get(operation or "", ())
-            left_out = {one.item for one in skipped if one.item is not None}
-            self._items[key] = items_of(self.plan, found, left_out, self.keeps, key[1])
+            keeps = self._keeps_sent() if sent else self.keeps
+            left_out = self._left_out_by(operation or "")
+            self._items[key] = items_of(self.plan, found, left_out, keeps, key[2])
         return self._items[key]
+
+    def _left_out_by(self, operation: str) -> set[Json]:
+        return {one.item for one in self._skipped.get(operation, ()) if one.item is not None}
+
+    def _keeps_sent(self) -> Keeps:
+        """Keep only the items that some operation of their kind runs for; if none is of
+        repositories, those of such workspaces, and the other way round."""
+        idle: dict[str, set[Json]] = {}
+        for one in self.plan.operations:
+            here = self._left_out_by(one.name)
+            idle[one.for_each] = idle.get(one.for_each, here) & here
+        homes = [(row["repo"], row.get("workspace")) for row in self.plan.repositories]
+        if "repo" not in idle:
+            idle["repo"] = {repo for repo, home in homes if home in idle.get("workspace", ())}
+        if "workspace" not in idle:
+            working = {home for repo, home in homes if repo not in idle["repo"]}
+            idle["workspace"] = {home for _, home in homes} - working
+        return lambda of, name: self.keeps(of, name) and name not in idle.get(of, ())
 
 
 def _unfit(key: str, value: Json) -> str | None:

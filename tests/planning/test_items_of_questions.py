@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,6 +163,43 @@ operations: [{runs}]
 """
     built = make_plan(tmp_path, body, catalog=CATALOG)
     assert [list(one.question.items) for one in built.coverage] == [repos, workspaces]
+
+
+@pytest.mark.parametrize("skips", ["when: repo.n > 1", 'repeat: "{{ repo.n - 1 }}"'])
+@pytest.mark.parametrize(
+    ("kinds", "repos", "workspaces"),
+    [
+        (("repo",), ["o/b"], ["w2"]),
+        (("repo", "repo"), ["o/a", "o/b"], ["w1", "w2"]),
+        (("repo", "workspace"), ["o/b"], ["w1", "w2"]),
+    ],
+)
+def test_a_check_of_the_plan_is_not_about_what_all_of_its_operations_skip(
+    tmp_path: Path, skips: str, kinds: Sequence[str], repos: list[str], workspaces: list[str]
+) -> None:
+    """What needs nothing today is covered and counted all the same, or a plan that has done all its
+    work would have nothing to show."""
+    catalog = "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n"
+    for number, kind in enumerate(kinds):
+        own = f", {skips}" if number == 0 else ""
+        catalog += f"  o{number}: {{event: a/{number}, for_each: {kind}, payload: {{}}{own}}}\n"
+    questions = {
+        "repos": "select full_name as item, 1 as total, 1 as done from r where x in :repos",
+        "workspaces": "select id as item, 1 as total, 1 as done from w where x in :workspaces",
+    }
+    body = "repos: [{repo: o/a, workspace: w1, n: 1}, {repo: o/b, workspace: w2, n: 2}]\n"
+    body += f"operations: [{', '.join(f'o{number}' for number, _ in enumerate(kinds))}]\nchecks:\n"
+    for name, query in questions.items():
+        body += f"  - {{name: {name}, key: item, query: {query!r}, expect: {{rows: 1}}}}\n"
+        body += f"  - {{name: all {name}, each: false, query: {query!r}, expect: {{rows: 2}}}}\n"
+    body += "coverage:\n"
+    body += "".join(f"  {name}: {{query: {query!r}}}\n" for name, query in questions.items())
+    built = make_plan(tmp_path, body, catalog=catalog)
+    found = {check.name: list(check.question.items) for check in built.checks}
+    every_one = {"all repos": ["o/a", "o/b"], "all workspaces": ["w1", "w2"]}
+    assert found == {"repos": repos, "workspaces": workspaces, **every_one}
+    every = [list(one.question.items) for one in built.coverage]
+    assert every == [["o/a", "o/b"], ["w1", "w2"]]
 
 
 def _only(stage: Stage, item: str) -> int:
