@@ -288,28 +288,28 @@ def about_items_of(plan: ExecutionPlan, stage: Stage) -> About:
 
 
 def proving(plan: ExecutionPlan, found: Resolved, *, begun: bool) -> ExecutionPlan:
-    """Limit checks and coverage to the items that a stage has resolved; see `about_items_of`.
+    """Limit checks to the items that a stage has resolved, and extend coverage to them; see
+    `about_items_of`.
 
-    Earlier items are kept if rounds were `begun` before, and for checks that do not belong to the
-    stage's operation.
+    The items of a check from before are kept if rounds were `begun`, or if another stage may send
+    them.
     """
 
-    def as_found(
-        then: BoundQuestion, now: BoundQuestion | None, operation: str | None
-    ) -> BoundQuestion:
-        if now is None:
-            return then
-        earlier = begun or operation not in found.stage.operations
-        return now.with_earlier(then) if earlier else now
-
     def proved(check: Check) -> Check:
-        now = found.checks.get(check.name)
-        return replace(check, question=as_found(check.question, now, check.operation))
+        then, now = check.question, found.checks.get(check.name)
+        if now is None:
+            return check
+        others = (one for one in plan.stages if one.number != found.stage.number)
+        shared = check.operation not in found.stage.operations and any(
+            finds_out(plan, one, then, check.operation) for one in others
+        )
+        return replace(check, question=now.with_earlier(then) if begun or shared else now)
 
-    coverage = (
-        Measure(name, as_found(asked, found.coverage.get(name), None))
-        for name, asked in plan.coverage
-    )
+    def measured(name: str, asked: BoundQuestion) -> Measure:
+        now = found.coverage.get(name)
+        return Measure(name, now.with_earlier(asked) if now else asked)
+
+    coverage = (measured(*measure) for measure in plan.coverage)
     return replace(plan, checks=tuple(map(proved, plan.checks)), coverage=tuple(coverage))
 
 

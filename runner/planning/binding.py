@@ -202,10 +202,12 @@ def _names(items: Collection, operations: Sequence[str]) -> list[str]:
 
 @dataclass(slots=True)
 class Binder:
-    """Binds a plan's questions; resolves the items they are about on first use."""
+    """Binds a plan's questions; resolves the items they are about on first use. `idle`: kinds of
+    items for which no selected operation runs."""
 
     plan: BackfillPlan
     keeps: Keeps = keep_all
+    idle: Container[ItemKind] = frozenset()
     problems: list[Problem] = field(default_factory=list)
     _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
     _items: dict[tuple[str | None, bool, Sequence[ItemKind]], ItemsOf] = field(default_factory=dict)
@@ -322,7 +324,11 @@ class Binder:
         if "workspace" not in idle:
             working = {home for repo, home in homes if repo not in idle["repo"]}
             idle["workspace"] = {home for _, home in homes} - working
-        return lambda of, name: self.keeps(of, name) and name not in idle.get(of, ())
+
+        def keeps(of: str, name: str) -> bool:
+            return of not in self.idle and name not in idle.get(of, ()) and self.keeps(of, name)
+
+        return keeps
 
 
 def _unfit(key: str, value: Json) -> str | None:

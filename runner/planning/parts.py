@@ -376,7 +376,8 @@ def _rebound(
     def keeps(of: str, name: str) -> bool:
         return name in today[of] if of in today else choice.keeps(of, name)
 
-    binder = Binder(replace(plan, operations=operations), keeps)
+    idle = {one.for_each for one in plan.operations} - {one.for_each for one in operations}
+    binder = Binder(replace(plan, operations=operations), keeps, idle)
     reasons: dict[str, list[Skipped]] = {}
     for entry in (*whole.skipped, *skipped):
         reasons.setdefault(entry.operation, []).append(entry)

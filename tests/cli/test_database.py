@@ -592,6 +592,40 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
+@pytest.mark.parametrize("which", ["after: drain", "at: end", "key: item"])
+def test_a_check_is_not_about_items_that_are_gone_when_their_stage_starts(
+    backfill: Backfill, tmp_path: Path, database: Path, which: str
+) -> None:
+    """The operation before has done the work of one; nothing is sent for it, and it stays."""
+
+    def work(event: Mapping[str, Any]) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            if event["name"] == "app/make":
+                db.execute("UPDATE repositories SET name = 'old/1' WHERE name = 'n/1'")
+            elif event["name"] == "app/drain":
+                db.execute("UPDATE repositories SET pending = 0 WHERE name LIKE 'n/%'")
+
+    with closing(sqlite3.connect(database)) as db, db:
+        new = [(number, f"n/{number}", 10) for number in range(1, 4)]
+        db.executemany("INSERT INTO repositories VALUES (?, ?, ?)", new)
+    body = f"""\
+collections:
+  left: {{query: "select name from repositories where name like 'n/%'", item: "{{{{ row.name }}}}"}}
+operations: [make, drain, tidy]
+delay: 0s
+checks:
+  - name: done
+    {which}
+    query: select name as item, pending from repositories where name in :left
+    expect: {{column: pending, at_most: 0}}
+"""
+    plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
+    with served(create_app(dict.fromkeys(("app/drain", "app/make", "app/tidy"), work))) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    (check,) = json.loads(result.out)["checks"]
+    assert (result.status, check["seen"]) == (0, "pending 0 in 2 rows"), check["message"]
+
+
 @pytest.mark.parametrize("edit", ["query", "value", "another", "about"])
 @pytest.mark.parametrize("after", ["after: drain", "at: end"])
 def test_a_check_that_is_mended_before_a_resume_is_about_the_items_that_were_sent(

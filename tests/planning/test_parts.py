@@ -173,6 +173,29 @@ checks:
 
 
 @pytest.mark.parametrize(
+    ("selected", "repos", "workspaces"),
+    [
+        ({"only": ("embed",)}, [], ["w1", "w2", "w3", "w4"]),
+        ({"skip": ("embed",)}, EVERY["sync"], []),
+        ({"only": ("label", "embed")}, EVERY["label"], ["w1", "w2", "w3", "w4"]),
+        ({"only": ("embed",), "items": ("w2",)}, [], ["w2"]),
+    ],
+)
+def test_a_check_of_the_plan_is_not_about_kinds_of_items_for_which_nothing_selected_runs(
+    tmp_path: Path, selected: dict[str, Any], repos: list[str], workspaces: list[str]
+) -> None:
+    """A figure of the whole still is, and coverage."""
+    checks = ASKED + (
+        '  - {name: homes, query: "select id as item from w where w in :workspaces", '
+        "key: item, expect: {rows: 1}}\n"
+    )
+    _, part = built(tmp_path, BODY + checks, **selected)
+    items = {check.name: sorted(check.question.items) for check in part.checks}
+    assert (items["of-all"], items["homes"]) == (sorted(repos), sorted(workspaces))
+    assert part.coverage[0].question.items
+
+
+@pytest.mark.parametrize(
     ("positions", "asked"),
     [
         ((1,), {"of-all": ["other/c"]}),
