@@ -17,6 +17,7 @@ from runner.model.plan import (
     OnFailure,
     Pacing,
     Partial,
+    Schedule,
     Skipped,
     Wait,
     WindowGuard,
@@ -208,7 +209,7 @@ class ExecutionPlan:
     sent. It is a value: building or reading it does no I/O. `answered_at`: when (ISO 8601) the
     database answers were recorded, if the plan was built from recorded answers. `verdicts`: one for
     each rule of the policy, in order. `requires`: the environment in which the plan must have been
-    proved first.
+    proved first. `schedule`: when workers start it.
     """
 
     name: str
@@ -234,6 +235,7 @@ class ExecutionPlan:
     partial: Partial | None = None
     verdicts: tuple[Verdict, ...] = ()
     requires: str | None = None
+    schedule: Schedule | None = None
 
     @property
     def windows(self) -> tuple[WindowGuard, ...]:

@@ -54,6 +54,10 @@ class Schedule:
     cron: str
     timezone: str = "UTC"
 
+    @property
+    def words(self) -> str:
+        return f"{self.cron} {self.timezone}"
+
 
 @frozen
 class Pacing:

@@ -352,9 +352,8 @@ def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
 
 
 def summary_markdown(plan: ExecutionPlan, room: int) -> str:
-    if not plan.stages:
-        return "**Nothing to send.**"
-    head, control = f"**{words.totals_line(plan)}.**", words.control(plan)
+    head = f"**{words.totals_line(plan)}.**" if plan.stages else "**Nothing to send.**"
+    control = words.control(plan)
     if not control:
         return head
     lines = fitting((f"- {cell(line)}" for line in control), max(0, room - len(head) - _LINE_MORE))

@@ -247,9 +247,11 @@ def partial(selectors: str) -> str:
 
 
 def control(plan: ExecutionPlan) -> list[str]:
-    """Return lines on what part it is, recorded facts, verdicts, and what may pause the run or end
-    it early."""
+    """Return lines on what part it is, what starts it, recorded facts, verdicts, and what may pause
+    the run or end it early."""
     lines = [partial(plan.partial.selectors.words)] if plan.partial else []
+    if plan.schedule:
+        lines.append(f"started by its schedule: {plan.schedule.words}")
     if at := plan.answered_at:
         answered = datetime.fromisoformat(at).astimezone(UTC)
         lines.append(f"from answers of {answered:%Y-%m-%d %H:%M:%S} UTC")

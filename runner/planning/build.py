@@ -117,6 +117,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         facts=plan.found.facts,
         coverage=coverage,
         requires=plan.requires,
+        schedule=plan.schedule,
         if_empty=plan.if_empty,
         accept=reasons,
     )

@@ -29,6 +29,9 @@ _OF_PLAN = (
     "on_failure",
     "max_failures",
     "approval",
+    "requires",
+    "schedule",
+    "give_up_after",
     "if_empty",
     "accept",
     "guards",
@@ -61,7 +64,8 @@ class PlanChange(NamedTuple):
 
 @frozen
 class Difference:
-    """All changes from one plan to another; empty exactly if both send the same."""
+    """All changes from one plan to another; empty exactly if both send the same, at the same time
+    and under the same conditions."""
 
     changes: tuple[PlanChange, ...]
     events: tuple[int, int]
@@ -107,6 +111,10 @@ def _setting(plan: ExecutionPlan, name: str) -> Any:
     if name == "approval" and plan.approval is not None:
         over = f" over {counted(plan.approval, 'event')}" if plan.approval else ""
         return f"required{over}"
+    if name == "schedule":
+        return plan.schedule and plan.schedule.words
+    if name == "give_up_after":
+        return _duration(plan.give_up_after)
     return _plain(getattr(plan, name))
 
 

@@ -28,6 +28,7 @@ from runner.model import (
     Partial,
     Query,
     RunHead,
+    Schedule,
     Selection,
     Selectors,
     SkippedGroup,
@@ -61,6 +62,7 @@ def dump_head(plan: ExecutionPlan) -> str:
             "accept": dict(plan.accept),
             "partial": plan.partial,
             "requires": plan.requires,
+            **({"schedule": plan.schedule} if plan.schedule else {}),
             "metadata": plan.metadata,
             "handlers": dict(plan.handlers),
             "inputs": [list(read) for read in plan.inputs],
@@ -138,7 +140,7 @@ def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan
     """Load the whole plan; `bodies`: the blocks of each stage by its number. Raises as
     `load_head`."""
     value = orjson.loads(text)
-    limit = value["max_failures"]
+    limit, schedule = value["max_failures"], value.get("schedule")
     return ExecutionPlan(
         name=value["name"],
         path=value["path"],
@@ -149,6 +151,7 @@ def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan
         on_failure=value["on_failure"],
         give_up_after=value["give_up_after"],
         requires=value["requires"],
+        schedule=schedule and Schedule(**schedule),
         metadata=value["metadata"],
         handlers=value["handlers"],
         max_failures=limit and FailureLimit(**limit),

@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 from runner.model import ExecutionPlan
+from runner.output.page import plan_page
 from runner.output.preview import plan_markdown, write_json, write_jsonl, write_text
+from runner.planning.estimate import before, simulate
 from runner.spec.schema import schema_text
 from tests.support import make_plan, repos
 
@@ -48,6 +51,25 @@ def test_the_text_shows_when_each_scheduled_batch_starts(tmp_path: Path) -> None
 def test_markdown_names_them_too(tmp_path: Path) -> None:
     text = plan_markdown(make_plan(tmp_path, repos(5) + GUARDED), target="dev", events=3)
     assert "- ends once more than 5% of its events have failed" in text
+
+
+@pytest.mark.parametrize("body", [GUARDED, f"{GUARDED}if_empty: ok\n"])
+def test_each_form_says_what_starts_a_plan_also_one_that_sends_nothing(
+    tmp_path: Path, body: str
+) -> None:
+    items = "repos: []\n" if "if_empty" in body else repos(5)
+    plan = make_plan(tmp_path, f"{items}{body}schedule: 0 3 * * *\n")
+    assert bool(plan.stages) == ("if_empty" not in body)
+    page = plan_page(
+        plan,
+        target="dev",
+        schedule=simulate(plan, []),
+        estimate=before(plan, {}, 0.0),
+        events=5,
+    )
+    for shown in (_text(plan), plan_markdown(plan, target="dev", events=3), page):
+        assert "started by its schedule: 0 3 * * * UTC" in shown.replace("&#42;", "*")
+        assert "ends once more than 5% of its events have failed" in shown
 
 
 def test_json_is_by_its_schema_and_has_them_all(tmp_path: Path) -> None:

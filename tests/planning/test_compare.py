@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from runner.model import ExecutionPlan, Selectors
 from runner.planning.build import build_execution_plan
 from runner.planning.compare import PlanChange, compare, first_difference, review
+from runner.planning.event_blocks import EventBlocks
 from runner.planning.parts import select
+from runner.planning.serialize import dump_head
+from runner.planning.serialize import load_plan as load_dump
 from runner.spec.catalog import builtin_source
 from runner.spec.load import load_plan
 from tests.depth import depth
@@ -43,6 +46,12 @@ def bodies(draw: Any) -> str:
     )
 
 
+def load_dumped(plan: ExecutionPlan) -> ExecutionPlan:
+    """The plan as a saved plan and the journal keep it."""
+    bodies = {stage.number: list(cast(EventBlocks, stage.items).blocks) for stage in plan.stages}
+    return load_dump(dump_head(plan), bodies)
+
+
 def _same(one: ExecutionPlan, other: ExecutionPlan) -> bool:
     events = [list(plan.planned()) for plan in (one, other)]
     return events[0] == events[1] and one.digest == other.digest and one.skipped == other.skipped
@@ -63,6 +72,25 @@ def test_an_approval_is_shown_in_words(
     plan = make_plan(tmp_path, BASE)
     change, *_ = compare(replace(plan, approval=old), replace(plan, approval=new)).changes
     assert change.what == f"approval: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("schedule: 0 3 * * *", "schedule: nothing → 0 3 * * * UTC"),
+        ("requires: {environment: staging}", "requires: nothing → staging"),
+        ("give_up_after: 90s", "give_up_after: nothing → 1m30s"),
+        ("approval: {required: true}", "approval: nothing → required"),
+        ("if_empty: ok", "if_empty: fail → ok"),
+        ("on_failure: continue", "on_failure: stop → continue"),
+    ],
+)
+def test_what_starts_a_plan_and_what_may_stop_it_is_a_change(
+    tmp_path: Path, line: str, shown: str
+) -> None:
+    plan, other = make_plan(tmp_path, BASE), make_plan(tmp_path, f"{BASE}{line}\n")
+    assert [change.what for change in compare(plan, other).changes] == [shown]
+    assert [change.what for change in compare(other, load_dumped(other)).changes] == []
 
 
 @settings(
