@@ -309,7 +309,7 @@ def totals_line(plan: ExecutionPlan) -> str:
         waits.append(f"the last one to start at {moment(starts)} UTC")
     if waits:
         return f"{', '.join(parts)}; {', '.join(waits)}, plus the jobs' time"
-    return f"{', '.join(parts)}; no pauses, only the jobs' time"
+    return f"{', '.join(parts)}; no pacing: it takes as long as its jobs"
 
 
 def named(items: Sequence[str], total: int) -> str:

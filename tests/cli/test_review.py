@@ -73,7 +73,7 @@ def test_what_is_not_committed_counts(backfill: Backfill, git: Git) -> None:
     assert done.status == 2
     assert done.out == (
         "added  plans/new.yaml\n"
-        "+1 event, 1 batch, 1 stage; no pauses, only the jobs' time\n\n"
+        "+1 event, 1 batch, 1 stage; no pacing: it takes as long as its jobs\n\n"
         "changed  plans/one.yaml\n"
         "+ sync: 1 event added: o/r3\n"
         "4 events (+1); 1s of pacing\n\n"
