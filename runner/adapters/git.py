@@ -190,7 +190,7 @@ class Repository:
                 raise
             hint = "OLD is a plan file, a saved plan, or git revisions as in main..HEAD"
             if self.shallow:
-                hint = f"this clone is shallow: {_WHOLE}"
+                hint = f"this clone is shallow: {WHOLE}"
             message = f"there is no file and no git revision `{revision}`"
             raise UsageError(message, hint=hint) from None
 
@@ -205,10 +205,10 @@ class Repository:
                 raise
             message = f"`{revision}` and `{branch}` have no commit in common"
             where = " in this shallow clone" if self.shallow else ""
-            raise UsageError(message + where, hint=_WHOLE) from None
+            raise UsageError(message + where, hint=WHOLE) from None
 
 
-_WHOLE = "fetch the whole history: `fetch-depth: 0` of actions/checkout, or `git fetch --unshallow`"
+WHOLE = "fetch the whole history: `fetch-depth: 0` of actions/checkout, or `git fetch --unshallow`"
 
 
 def repository_here(environ: Mapping[str, str]) -> Repository:

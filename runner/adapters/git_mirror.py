@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.adapters.files import make_folder, open_lock
-from runner.adapters.git import OFF, Git, GitFailed, Repository, configured, variables_of
+from runner.adapters.git import OFF, WHOLE, Git, GitFailed, Repository, configured, variables_of
 from runner.adapters.git_files import Commit, Disk, Entry, Names, objects_of, trail
-from runner.errors import LockHeld, PreflightRefused, UsageError
+from runner.errors import LockHeld, PreflightRefused, TargetError, UsageError
 from runner.model import frozen
 from runner.spec.secrets import find
 
@@ -99,19 +99,21 @@ class Mirror:
         (self._git_folder / "config").write_text(_CONFIG, encoding="utf-8")  # whatever it held
 
     def fetch(self) -> str:
-        """Fetch the branch and return its commit. Raises `GitFailed`."""
+        """Fetch the branch and return its commit. Raises `GitFailed`, and `TargetError` for a
+        shallow clone: git takes no commit from it, and reports no failure."""
         self._git(
             "fetch",
             "--quiet",
             "--no-tags",
             "--no-recurse-submodules",
-            "--no-write-fetch-head",
             "--",
             self.repository,
             f"+refs/heads/{self.branch}:{self._ref}",
             seconds=_FETCH_SECONDS,
         )
-        return self._git("rev-parse", "--verify", f"{self._ref}^{{commit}}").strip()
+        if not (self._git_folder / "FETCH_HEAD").stat().st_size:
+            raise TargetError(f"{self.repository} is a shallow clone", hint=WHOLE)
+        return self._git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
 
     def leads_to(self, earlier: str, commit: str) -> bool:
         """Whether the earlier commit is in the later one's history; False if it is lost."""

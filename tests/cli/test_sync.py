@@ -267,6 +267,23 @@ def test_what_cannot_be_fetched_is_6_and_named(
     assert "couldn't find remote ref" in gone.err
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_shallow_clone_from_which_git_fetches_nothing_is_6(
+    once: Once, remote: Git, jobs: Jobs, before: bool
+) -> None:
+    if before:
+        assert once().status == 0
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote.write(".git/shallow", remote.commit() + "\n")
+    found = once()
+    assert found.status == 6, found.out
+    assert f"{remote.folder} is a shallow clone" in found.err
+    assert jobs.items == ["o/a"] * before
+    (remote.folder / ".git/shallow").unlink()
+    assert once().status == 0
+    assert jobs.items == ["o/a", "o/b"]
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
