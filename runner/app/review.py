@@ -313,12 +313,13 @@ class _Compared:
         return whole[0].run_id if whole and whole[0].done else None
 
     def removed(self, plan: Names) -> Review | None:
+        """Review a removed plan, which no rule judges any more; None for a catalog."""
+        shown = self._shown(self.top.joinpath(*plan))
         try:
             before = self._built(self.old, plan, _opened(self.old, plan))
         except InvalidPlan:
-            return None
-        shown = self._shown(self.top.joinpath(*plan))
-        return review(shown, before, None) if before else None
+            return review(shown, None, None, note="It was not valid.")
+        return review(shown, replace(before, verdicts=()), None) if before else None
 
     def _built(self, side: Side, plan: Names, file: PlanFile | None) -> ExecutionPlan | None:
         """Build the plan; None for a catalog or a missing file. Raises `InvalidPlan`."""

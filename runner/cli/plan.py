@@ -125,7 +125,7 @@ def plan_command(
     from runner.app.preview import keep, preview, previews
     from runner.app.saved import refuse_expired
 
-    form = chosen_format(form)
+    form = _chosen(form, html)
     writes = {"--out": out, "--html": html, "--record": record}
     if session.facts and (out or record):
         hint = "plan with a database, without --facts"
@@ -169,6 +169,12 @@ def plan_command(
     if record and not status:
         record_facts(session, record)
     return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
+
+
+def _chosen(form: str, html: str | None) -> str:
+    if html and given("form") and form != "github":  # which also writes the step's summary
+        raise UsageError("--format does nothing with --html, which writes an HTML page")
+    return chosen_format(form)
 
 
 def _show(session: Session, found: Preview, form: str, events: int | None) -> None:

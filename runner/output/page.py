@@ -32,6 +32,7 @@ from runner.model import (
     group_skipped,
 )
 from runner.output import charts, words
+from runner.output.preview import first_events
 from runner.output.text import visible
 from runner.planning.estimate import Estimate, Timeline, left
 from runner.planning.limits import resume_command, what_is_left
@@ -126,6 +127,7 @@ def plan_page(
         schedule=schedule,
         estimate=estimate,
         events=events,
+        first_events=first_events,
         skipped=group_skipped(plan.skipped),
     )
 

@@ -419,6 +419,10 @@ def _samples(stage: Stage, events: int | None, room: int) -> str:
     return folded(title, fence(with_more(fitting(lines, room - overhead), stage.total)))
 
 
+def first_events(stage: Stage, events: int) -> list[str]:
+    return [_one(stage, planned) for planned in islice(stage.planned(), events)]
+
+
 def _sample(stage: Stage, planned: PlannedEvent) -> str:
     return shortened(_one(stage, planned), LINE)
 

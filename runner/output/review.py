@@ -116,7 +116,7 @@ def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> Non
             out.write(f"{visible(review.note)}\n")
         if review.applied:
             out.write(f"applied already by run {review.applied}: merging will not run it\n")
-        if review.plan and review.fate != "same":
+        if review.plan and review.fate not in ("same", "removed"):
             out.writelines(f"{visible(line)}\n" for line in words.control(review.plan))
         if review.problems:
             out.write(format_problems(review.problems, color=color) + "\n")

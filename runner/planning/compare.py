@@ -427,7 +427,7 @@ def review(
     was: str | None = None,
     note: str | None = None,
 ) -> Review:
-    """Review a plan file; at least one of the two plans is given."""
+    """Review a plan file that is valid now (`after`), or removed."""
     if after is None:
         return Review(path, "removed", before, was=was, note=note)
     if before is None:

@@ -212,3 +212,13 @@ def test_an_option_of_a_report_that_does_nothing_is_refused(
 ) -> None:
     done = backfill("report", *given)
     assert (done.status, done.err.startswith(f"error: {word} does nothing with")) == (2, True)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "markdown"])
+def test_a_format_of_a_preview_that_is_written_as_a_page_is_refused(
+    backfill: Backfill, tmp_path: Path, form: str
+) -> None:
+    page = tmp_path / "x.html"
+    done = backfill("plan", "plans/aggressive-backfill.yaml", "--html", page, "--format", form)
+    assert (done.status, done.err.startswith("error: --format does nothing with")) == (2, True)
+    assert not page.exists()

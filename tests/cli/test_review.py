@@ -124,6 +124,30 @@ def test_a_removed_plan_and_what_it_sent_are_told(backfill: Backfill, git: Git) 
     assert done.out.endswith("1 plan removed; events -3\n")
 
 
+def test_a_removed_plan_that_was_not_valid_is_listed(backfill: Backfill, git: Git) -> None:
+    git.write("plans/one.yaml", plan("one", "nonsense: 1\n"))
+    git.commit()
+    git("rm", "--quiet", "plans/one.yaml")
+    done = backfill("diff", "--changed-since", "HEAD", "plans/", "--exit-code")
+    said = "removed  plans/one.yaml\nIt was not valid.\n\n1 plan removed\n"
+    assert (done.status, done.out) == (2, said)
+    assert fates(backfill, "--changed-since", "HEAD", "plans/") == {"plans/one.yaml": "removed"}
+    text = backfill("diff", "--changed-since", "HEAD", "plans/", "--format", "markdown").out
+    assert "| plans/one.yaml | removed |" in text
+    assert "It was not valid." in text
+
+
+def test_a_removed_plan_is_judged_by_no_rule(backfill: Backfill, git: Git) -> None:
+    rule = "policy: [{name: small, require: totals.events <= 1}]\n"
+    git.write("backfill.yaml", f"apiVersion: backfill/v1\nkind: BackfillProject\n{rule}")
+    git.commit()
+    git("rm", "--quiet", "plans/one.yaml")
+    diff = ("diff", "--changed-since", "HEAD", "plans/")
+    assert "rule" not in backfill(*diff).out
+    (one,) = json.loads(backfill(*diff, "--format", "json").out)["plans"]
+    assert (one["fate"], one["policy"]) == ("removed", [])
+
+
 @pytest.mark.parametrize(
     "how", [("rm", "--quiet", "plans/two.csv"), ("mv", "plans/two.csv", "plans/other.csv")]
 )
