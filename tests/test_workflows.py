@@ -324,6 +324,11 @@ def test_a_refused_and_a_half_done_run_are_seen_on_the_pull_request(
         (comment,) = github.bodies()
         assert "1 plan pending" in comment
         assert "test needs an approval, but no file" in comment
+        write_plan(checkout.plans, repos(2) + SYNC + "nonsense: 1\n")
+        assert checkout.step(script, TARGET=url, BACKFILL_STATE=state).returncode == 3
+        (comment,) = github.bodies()
+        assert comment.startswith("<!-- backfill apply -->\n### ❌ Backfill plans → ")
+        assert "unknown key &#96;nonsense&#96;" in comment
         write_plan(checkout.plans, repos(2) + SYNC)
         assert checkout.step(script, TARGET=url, BACKFILL_STATE=state).returncode == 1
     (comment,) = github.bodies()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -124,16 +126,17 @@ def apply_command(
     overrides = read_variables(variables, var_files)
     _refuse_without_effect()
     file = summary_file()
-    plans = to_apply(
-        session,
-        paths,
-        overrides,
-        changed_since,
-        strict=strict,
-        named={"--again": again, "--baseline": baseline},
-        writes={"--summary-file": file},
-        read=var_files,
-    )
+    with _told(session, target, comment=comment):
+        plans = to_apply(
+            session,
+            paths,
+            overrides,
+            changed_since,
+            strict=strict,
+            named={"--again": again, "--baseline": baseline},
+            writes={"--summary-file": file},
+            read=var_files,
+        )
     named = session.named_target(target, plans[0].path if plans else HERE)
     options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes), strict)
     if baseline or dry_run:
@@ -182,8 +185,21 @@ def _refuse_without_effect() -> None:
         raise UsageError("--reason does nothing without --baseline")
 
 
+@contextmanager
+def _told(session: Session, target: str | None, *, comment: bool) -> Iterator[None]:
+    """Report in the pull request, too, that there are no plans to apply, and why."""
+    from runner.app.apply import Applied
+
+    try:
+        yield
+    except BackfillError as refused:
+        if comment:
+            _tell(session, Applied((), (), (), refused), target, None, comment=True)
+        raise
+
+
 def _tell(
-    session: Session, applied: Applied, target: str, file: str | None, *, comment: bool
+    session: Session, applied: Applied, target: str | None, file: str | None, *, comment: bool
 ) -> None:
     """Report in the summary file and the pull request. A failed report ends nothing."""
     from runner.app.apply import views_of

@@ -73,19 +73,25 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
 
 
 def ledger_markdown(
-    entries: Sequence[LedgerEntry], target: str, error: BackfillError | None, *, link: str | None
+    entries: Sequence[LedgerEntry],
+    target: str | None,
+    error: BackfillError | None,
+    *,
+    link: str | None,
 ) -> str:
-    """Show the plans after `apply`, and the error that ended it; at most half a comment."""
+    """Show the plans after `apply`, and the error that ended it; at most half a comment. `target`:
+    None if only the plans would have named it."""
     states = [entry.state for entry in entries]
     counts = [f"{counted(states.count(one), 'plan')} {one}" for one in _ORDER if one in states]
     sign = "✅" if error is None and set(states) <= {"applied"} else "❌"
-    blocks = [f"### {sign} Backfill plans → {code(target)}: {', '.join(counts) or 'none'}"]
+    where = f" → {code(target)}" if target else ""
+    blocks = [f"### {sign} Backfill plans{where}: {', '.join(counts) or 'none'}"]
     if error:
         hint = f" {cell(error.hint)}" if error.hint else ""
         blocks.append(f"**{cell(str(error))}**{hint}")
     if entries:
         rows = [
-            f"| {cell(entry.name)} | {entry.state} | {entry.run.run_id if entry.run else ''} |"
+            f"| {cell(entry.name)} | {entry.state} | {cell(_run(entry))} |"
             for entry in sorted(entries, key=lambda entry: _ORDER.index(entry.state))
         ]
         kept = ["| plan | | run |", "|---|---|---|", *fitting(rows, MAX_CHARACTERS // 2)]

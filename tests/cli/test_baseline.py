@@ -47,7 +47,9 @@ def test_a_baseline_counts_as_applied_and_sends_nothing(backfill: Backfill, plan
     for state, runs in (("baseline", 1), ("completed", 0), ("failed", 0)):
         listed = json.loads(backfill("runs", "--state-is", state, "--format", "json").out)
         assert len(listed["runs"]) == runs, state
-    applied = backfill("apply", plans, "--yes")
+    summary = plans.parent / "summary.md"
+    applied = backfill("apply", plans, "--yes", "--summary-file", summary)
+    assert "| old | applied | baseline of " in summary.read_text(encoding="utf-8")
     assert (applied.status, "applying old" in applied.err) == (0, False)
     (plans / "old.yaml").write_text(PLAN.replace("NAME", "old") + "delay: 1s\n", encoding="utf-8")
     assert backfill("apply", plans, "--yes").status == 5
