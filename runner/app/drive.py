@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.adapters.inngest.target import Target
 from runner.app.notify import Outbox, empty
@@ -101,8 +101,10 @@ def drive_here(session: Session, what: Drive) -> Summary:
         journal = what.journal()
         return journal
 
+    outer = {number: signal.getsignal(number) for number in _SIGNALS}
+
     async def here(observer: Observer) -> tuple[Ending, bool]:
-        with _stopped_by_signals(observer) as (stop, signals):
+        with _stopped_by_signals(observer, outer) as (stop, signals):
             loop = asyncio.get_running_loop()
             session.stop = lambda: _in_loop(loop, stop.set)
             if interrupted:
@@ -272,20 +274,23 @@ def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
         loop.call_soon_threadsafe(call)
 
 
+_SIGNALS = [one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "SIGHUP")]
+
+
 @contextmanager
 def _stopped_by_signals(
-    observer: Observer,
+    observer: Observer, outer: Mapping[signal.Signals, Any]
 ) -> Iterator[tuple[asyncio.Event, list[signal.Signals]]]:
     """Stop on ^C, SIGTERM and SIGHUP: yield the event they set, and the signals that came.
 
-    Only the main thread handles signals."""
+    `outer`: the handlers from before this loop, whose own one for ^C would cancel the request in
+    flight. Only the main thread handles signals."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     came: list[signal.Signals] = []
     numbers = []
     if threading.current_thread() is threading.main_thread():
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # an ignored one stays so: see `nohup`
+        # An ignored SIGHUP stays so: see `nohup`.
+        numbers = [one for one in outer if one.name != "SIGHUP" or outer[one] != signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: signal.Signals) -> None:
@@ -296,9 +301,9 @@ def _stopped_by_signals(
         came.append(number)
         stop.set()
         observer.note("stopping after the request in flight")
-        outer = before[number]
-        if callable(outer) and outer is not signal.default_int_handler:
-            outer(number, None)  # a caller that drives several runs stops as well
+        known = outer[number]
+        if callable(known) and known is not signal.default_int_handler:
+            known(number, None)  # a caller that drives several runs stops as well
 
     for number in numbers:
         loop.add_signal_handler(number, handle, number)

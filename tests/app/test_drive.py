@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 import runner
+from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.store import Store
 from runner.app.drive import Noting
 from runner.app.prepare import prepare
@@ -20,11 +23,13 @@ from runner.app.run import run
 from runner.app.session import Session, Silent
 from runner.execution.context import RunOptions
 from runner.model import ExecutionPlan, Observer, Selectors, StageRecord, Summary, Waiting
+from tests.cli.conftest import served
 from tests.support import HurriedClock, Recorder, repos, write_plan
 
 BODY = repos(5) + (
     'handlers: {app/sync: "jobs:work"}\noperations: [sync]\nbatch_size: 1\ndelay: 1ms\n'
 )
+SENT = "operations: [sync]\nbatch_size: 1\ndelay: 10s\n"
 SLOW = BODY.replace("1ms", "10s")  # on a busy machine, too, the signal arrives during a delay
 
 
@@ -92,6 +97,41 @@ def heard() -> Iterator[None]:
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, inherited)
+
+
+class Stopped(Recorder):
+    """An observer that tells when a stop was heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = threading.Event()
+
+    def note(self, message: str) -> None:
+        super().note(message)
+        if message == "stopping after the request in flight":
+            self.stopped.set()
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_request_in_flight_have_its_answer(
+    session: runner.Session, tmp_path: Path, number: signal.Signals
+) -> None:
+    """^C at a terminal cancelled it, and whether its events were accepted was not known."""
+    app, heard = create_app({"app/sync": lambda _: None}), Stopped()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/e/"):
+            os.kill(os.getpid(), number)
+            await asyncio.to_thread(heard.stopped.wait, 30)
+        await app(scope, receive, send)
+
+    with served(slow) as url:
+        plan = session.plan(write_plan(tmp_path, repos(5) + SENT), target=url)
+        stopped = session.run(plan, heard)
+    assert (stopped.status, stopped.interrupted) == ("incomplete", number == signal.SIGINT)
+    assert stopped.totals.accepted == 1
+    assert stopped.notes == ("4 events are not sent yet",)
 
 
 @pytest.mark.usefixtures("heard")
