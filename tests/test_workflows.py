@@ -205,6 +205,23 @@ def test_changes_that_are_taken_back_are_said_in_the_comment_that_is_there(
     assert github.bodies() == ["<!-- backfill diff -->\n### Backfill: no plan is changed\n\n"]
 
 
+def test_what_cannot_be_compared_is_said_in_place_of_what_was_pushed_before(
+    branch: Checkout, github: CommentApi
+) -> None:
+    (_, _, tell, _) = steps("review-plans.yml")
+    assert branch.step(tell).returncode == 0
+    write_plan(branch.plans, "repos: [{query: select repo from r}]\n" + SYNC)
+    branch.commit()
+    refused = branch.step(tell)
+    assert refused.returncode == 4
+    assert "error: plans/plan.yaml: the plan asks a database" in refused.stderr
+    (comment,) = github.bodies()
+    assert comment.startswith(
+        "<!-- backfill diff -->\n### ❌ Backfill: the plans were not compared\n\n"
+        "**plans/plan.yaml: the plan asks a database, but no database is configured** set "
+    )
+
+
 def test_a_branch_that_changes_no_plan_gets_no_comment(
     checkout: Checkout, github: CommentApi
 ) -> None:

@@ -16,7 +16,7 @@ from runner.app.build import build
 from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
 from runner.app.policy import project_in
 from runner.app.session import Session
-from runner.errors import InvalidPlan, UsageError
+from runner.errors import InvalidPlan, PreflightRefused, TargetError, UsageError
 from runner.model import ExecutionPlan, Json, Problem, Selectors, frozen
 from runner.planning.compare import Difference, Review, compare, review
 from runner.spec.files import MAX_YAML, PROJECT
@@ -333,7 +333,11 @@ class _Compared:
             folder = str(side.root.joinpath(*plan).resolve().parent)
             then = self.session.projects_then
             then.setdefault(folder, project_in(self.old, plan[:-1], self.base))
-        return build(self.session, file, self.variables, strict=self.strict).execution_plan
+        try:
+            return build(self.session, file, self.variables, strict=self.strict).execution_plan
+        except (PreflightRefused, TargetError) as error:  # of its database, which has no place
+            error.args = (f"{self._shown(self.top.joinpath(*plan))}: {error}",)
+            raise
 
     def _placed(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(one, path=self._shown(place_of(one.path))) for one in problems)

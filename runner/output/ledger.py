@@ -10,7 +10,15 @@ from runner.errors import BackfillError
 from runner.model import RunView
 from runner.output import words
 from runner.output.coverage import figures_json, write_coverage_text
-from runner.output.markdown import MAX_CHARACTERS, MAX_COMMENT, cell, code, fitting, with_more
+from runner.output.markdown import (
+    MAX_CHARACTERS,
+    MAX_COMMENT,
+    cell,
+    code,
+    fitting,
+    refusal,
+    with_more,
+)
 from runner.output.run import run_markdown
 from runner.output.summary import checks_text
 from runner.output.table import Cell, table
@@ -87,8 +95,7 @@ def ledger_markdown(
     where = f" → {code(target)}" if target else ""
     blocks = [f"### {sign} Backfill plans{where}: {', '.join(counts) or 'none'}"]
     if error:
-        hint = f" {cell(error.hint)}" if error.hint else ""
-        blocks.append(f"**{cell(str(error))}**{hint}")
+        blocks.append(refusal(error))
     if entries:
         rows = [
             f"| {cell(entry.name)} | {entry.state} | {cell(_run(entry))} |"

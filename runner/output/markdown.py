@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from runner.errors import BackfillError
 from runner.model import Problem
 from runner.output.problems import format_problems
 from runner.output.text import shortened, visible
@@ -79,6 +80,11 @@ def cell(text: str) -> str:
 def _entity(match: re.Match[str]) -> str:
     # GitHub looks for @name and #1 after decoding entities; a zero-width space prevents a match.
     return f"&#{ord(match[0])};" + ("&#8203;" if match[0] in "@#" else "")
+
+
+def refusal(error: BackfillError) -> str:
+    hint = f" {cell(error.hint)}" if error.hint else ""
+    return f"**{cell(str(error))}**{hint}"
 
 
 def code(text: str) -> str:

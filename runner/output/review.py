@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TextIO
 
+from runner.errors import BackfillError
 from runner.model import ExecutionPlan
 from runner.model.value import as_argument
 from runner.output import words
@@ -16,6 +17,7 @@ from runner.output.markdown import (
     fitting,
     folded,
     problems_block,
+    refusal,
     shared_out,
     with_more,
 )
@@ -147,6 +149,10 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
         more = counted(left_out, "plan")
         sections.append(f"_The details of {more} are left out: there is no room for them._")
     return "\n".join([head, *([table] if table else []), *(f"\n{one}" for one in sections)]) + "\n"
+
+
+def refused_markdown(error: BackfillError) -> str:
+    return f"### ❌ Backfill: the plans were not compared\n\n{refusal(error)}\n"
 
 
 def _is_open(review: Review, shown: int) -> bool:
