@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from runner.errors import (
     TargetError,
 )
 from runner.execution.context import Ending, RunContext, RunOptions
-from runner.execution.gate import beside, watch
+from runner.execution.gate import ask, beside, watch
 from runner.execution.pacing import Step, Waits
 from runner.execution.ports import Guard, GuardUnanswered, Journal, Resolver
 from runner.execution.progress import summarise
@@ -174,7 +175,7 @@ async def _opened(
         if options.follow:
             await server.may_be_followed()
         if what.step is None:
-            await _ask_once(guards)
+            await _ask_once(guards, stop, observer)
         noting.journal = journal = what.journal()
         for note in what.notes:
             noting.note(note)
@@ -259,11 +260,14 @@ def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequen
     )
 
 
-async def _ask_once(guards: Sequence[Guard]) -> None:
+async def _ask_once(guards: Sequence[Guard], stop: asyncio.Event, observer: Observer) -> None:
     """Ask each guard once before the run, so that a broken one does not stop it midway."""
     for guard in guards:
+        if stop.is_set():
+            return
+        late = f"waiting: for the guard `{guard.name}` to answer"
         try:
-            await guard.ask()
+            await ask(guard, stop, partial(observer.note, late))
         except GuardUnanswered as error:
             message = f"the guard `{guard.name}` cannot be asked: {error}"
             raise PreflightRefused(message, hint="nothing was sent") from None

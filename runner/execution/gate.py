@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +49,9 @@ class Gate:
                 return False
             hold = Hold(self.control.hold or "paused by an operator", _ASK_AGAIN)
             if self.control.wanted != "pause" and not self.control.hold:
-                found = await self._held() if batch or held else None
+                found = await self._held(stage) if batch or held else None
+                if found is None and self.stop.is_set():
+                    return False
                 if found is None:
                     if held:
                         self.observer.note("going on")
@@ -74,15 +76,50 @@ class Gate:
         if tuned := pace.tune(self.control):
             self.observer.note(tuned)
 
-    async def _held(self) -> Hold | None:
+    async def _held(self, stage: int) -> Hold | None:
+        """Return what holds the run; None also if it is to stop while a guard is asked."""
         for guard in self.guards:
             try:
-                hold = await guard.ask()
+                hold = await self._ask(stage, guard)
             except GuardUnanswered as error:
                 return Hold(f"the guard `{guard.name}` cannot be asked: {error}", _ASK_AGAIN)
-            if hold:
+            if hold or self.stop.is_set():
                 return hold
         return None
+
+    async def _ask(self, stage: int, guard: Guard) -> Hold | None:
+        named = False
+
+        def name() -> None:
+            nonlocal named
+            named = not self.waits.held  # else what held the run is still the reason
+            if named:
+                self.tracker.waiting(stage, Waiting(f"for the guard `{guard.name}` to answer"))
+
+        hold = await ask(guard, self.stop, name)
+        if named and not hold:
+            self.tracker.waiting(stage, None)
+        return hold
+
+
+async def ask(guard: Guard, stop: asyncio.Event, late: Callable[[], None]) -> Hold | None:
+    """Ask a guard, and call `late` once that takes long. None also if `stop` is set meanwhile.
+
+    Raises `GuardUnanswered`."""
+    asking, stopping = asyncio.create_task(guard.ask()), asyncio.create_task(stop.wait())
+    try:
+        for timeout in (_ASK_AGAIN, None):
+            done, _ = await asyncio.wait(
+                (asking, stopping), timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                break
+            late()
+        return asking.result() if asking.done() else None
+    finally:
+        asking.cancel()
+        stopping.cancel()
+        await asyncio.wait((asking, stopping))  # also for a program that is ended
 
 
 _LEASE_EVERY = 15  # looks at the control requests

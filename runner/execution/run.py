@@ -453,6 +453,8 @@ class _Run:
             if self.context.stop.is_set():
                 return False
             asked = self.journal.control() != self.gate.control
+        if said:
+            self.tracker.waiting(number, None)
         return not self.context.stop.is_set()
 
     async def _canary(self, stage: Stage) -> bool:

@@ -78,6 +78,23 @@ def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
     assert_goes_on(session, stopped.run_id)
 
 
+class Impatient(Recorder):
+    """An observer that sends ^C while a guard is waited for."""
+
+    def note(self, message: str) -> None:
+        super().note(message)
+        if message == "waiting: for the guard `command sleep` to answer":
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_does_not_wait_for_a_guard(session: runner.Session, tmp_path: Path) -> None:
+    """It took as long as the guard may take, and then the guard was what had refused the run."""
+    plan = session.plan(write_plan(tmp_path, BODY + 'guards: [{command: [sleep, "60"]}]\n'))
+    stopped = session.run(plan, Impatient())
+    assert (stopped.status, stopped.interrupted) == ("incomplete", True)
+    assert stopped.totals.accepted == 0
+
+
 class Killing(Recorder):
     """An observer that sends ^C to the process, once, after something was sent."""
 

@@ -144,6 +144,62 @@ def test_a_guard_is_asked_again_when_it_says_so_and_after_15_seconds_at_most() -
     assert made.requests.asked == 5, "each time, where there are guards"
 
 
+class Late:
+    """A guard that answers after so many seconds; `ended`: it was asked to its end, whatever that
+    was."""
+
+    name = "late"
+
+    def __init__(self, seconds: float, hold: Hold | None = None) -> None:
+        self.seconds, self.hold, self.ended = seconds, hold, 0
+
+    async def ask(self) -> Hold | None:
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.ended += 1
+        hold, self.hold, self.seconds = self.hold, None, 0.0
+        return hold
+
+
+NAMED = "for the guard `late` to answer"
+
+
+@pytest.mark.parametrize(
+    ("guard", "held", "shown"),
+    [
+        (Late(0.9), "", []),
+        (Late(9.0), "", [NAMED, None]),
+        (Late(9.0, Hold("busy", 7.0)), "", [NAMED, "busy", None]),
+        (Late(9.0), "busy", ["busy", None]),
+    ],
+)
+def test_a_guard_that_answers_late_is_what_the_run_waits_for(
+    guard: Late, held: str, shown: list[str | None]
+) -> None:
+    """ "waiting: 2s between batches" stood there while a guard hung for half a minute."""
+    made = Made(guards=[guard], held=held)
+    assert VirtualClock().run(made.gate.opened(1, Pace(Pacing(4, 1.0)), batch=True))
+    assert made.shown.waits == shown
+
+
+@pytest.mark.parametrize("seconds", [0.5, 9.0])
+def test_a_stop_does_not_wait_for_a_guard(seconds: float) -> None:
+    guards = [Late(99.0), Late(99.0)]
+    made = Made(guards=guards)
+
+    async def main() -> bool:
+        asyncio.get_running_loop().call_later(seconds, made.stop.set)
+        return await made.gate.opened(1, Pace(Pacing(4, 1.0)), batch=True)
+
+    virtual = VirtualClock()
+    began = virtual.now
+    assert not virtual.run(main())
+    assert virtual.now - began == pytest.approx(seconds)
+    assert [guard.ended for guard in guards] == [1, 0], "its program, too, is ended"
+    assert (made.shown.waits or [None])[-1] is None
+
+
 @dataclass
 class Kept:
     """A journal that gets a request to cancel after so many seconds."""

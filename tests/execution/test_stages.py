@@ -775,6 +775,16 @@ def test_a_shorter_delay_counts_at_once(tmp_path: Path, when: str, slept: float)
     assert sum(run.clock.slept) == 2 * slept, "in each of the two stages"
 
 
+def test_a_delay_that_is_over_is_no_reason_for_waiting(tmp_path: Path) -> None:
+    """While a server was slow to answer, "waiting: 1s between batches" stood there."""
+    seen: list[object] = []
+    look = lambda run: seen.append(run.observer.progresses[-1].waiting)  # noqa: E731
+    run = Run(tmp_path, body=PACED, posts={1: look})
+    run.drive(follow=False)
+    assert "40s between batches" in run.waits
+    assert seen == [None]
+
+
 def test_a_delay_is_shown_to_a_tenth_of_a_second(tmp_path: Path) -> None:
     run = Run(tmp_path, body="batch_size: 2\ndelay: 2.26s\n")
     run.drive(follow=False)

@@ -821,7 +821,7 @@ def _fill(story: Story) -> None:
 @contextmanager
 def _signals(story: Story) -> Iterator[Any]:
     @contextmanager
-    def stopped(_observer: Any) -> Iterator[tuple[asyncio.Event, list[Any]]]:
+    def stopped(*_: Any) -> Iterator[tuple[asyncio.Event, list[Any]]]:
         stop, process = asyncio.Event(), current()
         assert process
 
