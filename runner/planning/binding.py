@@ -30,7 +30,7 @@ from runner.model import (
 )
 from runner.planning.items import workspace_collection
 from runner.spec.document import echo
-from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of, nothing_meets
+from runner.spec.questions import OF_RUNS, names_of, nothing_meets
 from runner.spec.rows import skipped_by
 from runner.spec.units import BOUNDS, is_time, unmet
 
@@ -92,10 +92,6 @@ def bound(question: Question, plan: BackfillPlan, given: Mapping[str, Json]) -> 
     own = question.parameters({"vars": plan.variables, "plan": plan.metadata, **given})
     known = {**plan.variables, **given, **own}
     return {name: known[name] for name in names_of(question.query) if name in known}
-
-
-def uses_items(question: Question) -> bool:
-    return question.of is not None or not frozenset(OF_ITEMS).isdisjoint(names_of(question.query))
 
 
 def items_of(
@@ -278,7 +274,7 @@ class Binder:
         named = [name for name in names_of(question.query) if name in self.plan.collections]
         also = [*named, *([question.of] if question.of else ())]
         sent = not (operation or covers) and question.key is not None
-        items = self._items_of(operation, also, sent=sent) if uses_items(question) else NO_ITEMS
+        items = self._items_of(operation, also, sent=sent) if question.of else NO_ITEMS
         given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:
             found = bound(question, self.plan, given)

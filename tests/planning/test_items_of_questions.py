@@ -165,6 +165,19 @@ operations: [{runs}]
     assert [list(one.question.items) for one in built.coverage] == [repos, workspaces]
 
 
+@pytest.mark.parametrize("by", ["skip: [sync], deep: true", "deep: false", "deep: true"])
+def test_a_question_by_workspaces_is_about_those_of_the_repositories_that_are_sent(
+    tmp_path: Path, by: str
+) -> None:
+    catalog = CATALOG.replace(" in :repos", " in :workspaces").replace("  deep:", "  deeper:")
+    catalog = catalog.replace("  sync:\n", "  sync:\n    when: repo.deep\n")
+    rows = f"[{{repo: o/a, workspace: w1, {by}}}, {{repo: o/b, workspace: w2, deep: true}}]"
+    body = f"repos: {rows}\noperations: [sync, rank]\n"
+    check, *_ = make_plan(tmp_path, body, catalog=catalog).checks
+    assert check.name == "sync"
+    assert check.question.items == (("w1", "w2") if by == "deep: true" else ("w2",))
+
+
 @pytest.mark.parametrize("skips", ["when: repo.n > 1", 'repeat: "{{ repo.n - 1 }}"'])
 @pytest.mark.parametrize(
     ("kinds", "repos", "workspaces"),
