@@ -11,7 +11,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from runner.adapters.git import Repository, place_of, repository_here
-from runner.adapters.git_files import Disk, Names, Side, gone, objects_of, snapshot, trail
+from runner.adapters.git_files import (
+    Disk,
+    Names,
+    Side,
+    differs,
+    gone,
+    objects_of,
+    snapshot,
+    trail,
+)
 from runner.app.build import build
 from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
 from runner.app.policy import project_in
@@ -20,6 +29,7 @@ from runner.errors import InvalidPlan, PreflightRefused, TargetError, UsageError
 from runner.model import ExecutionPlan, Json, Problem, Selectors, frozen
 from runner.planning.compare import Difference, Review, compare, review
 from runner.spec.files import MAX_YAML, PROJECT
+from runner.spec.project import NoEnvironment
 
 _HALF = 0.5  # of a file must be unchanged for it to count as renamed
 
@@ -187,10 +197,8 @@ def _bring_all(side: Side, plan: Names, file: PlanFile) -> None:
     """Bring the files that a plan is made of into the snapshot."""
     for path in places_named(side, plan, file):
         side.bring(path)
-    at = trail(side, plan)
-    folder = at[-1][0][:-1] if at else ()
-    for end in range(len(folder) + 1):
-        side.bring((*folder[:end], PROJECT))
+    for path in _projects(side, plan):
+        side.bring(path)
 
 
 def _reviews(
@@ -214,15 +222,29 @@ def _reviews(
                 raise UsageError(f"{path} does not exist, now or before")
         places = [place for _, place in named]
         there = {plan: _opened(new, plan) for plan in _plans(new, places)}
-        plans = {
-            plan: file for plan, file in there.items() if file and has_changed(old, new, plan, file)
-        }
+        files = {plan: file for plan, file in there.items() if file}
+        plans = {plan: file for plan, file in files.items() if has_changed(old, new, plan, file)}
         lost = [plan for plan in _plans(old, places) if not _is_there(new, plan)]
         was = _renamed(old, new, [plan for plan in plans if not _is_there(old, plan)])
         compared = _Compared(session, repository.top, old, new, variables, strict, base)
         found = [compared.review(plan, file, was.get(plan, plan)) for plan, file in plans.items()]
         found += [compared.removed(plan) for plan in lost if plan not in was.values()]
+        # The project file is of all plans: only those that it changes are listed.
+        beside = [plan for plan in files if plan not in plans and _project_differs(old, new, plan)]
+        others = [compared.review(plan, files[plan], plan) for plan in beside]
+        found += [one for one in others if one and one.fate != "same"]
         return [one for one in found if one]
+
+
+def _project_differs(old: Side, new: Side, plan: Names) -> bool:
+    return any(differs(old, new, path) for path in _projects(new, plan))
+
+
+def _projects(side: Side, plan: Names) -> list[Names]:
+    """Return where the project file of a plan may be."""
+    at = trail(side, plan)
+    folder = at[-1][0][:-1] if at else ()
+    return [(*folder[:end], PROJECT) for end in range(len(folder) + 1)]
 
 
 def _is_there(side: Side, path: Names) -> bool:
@@ -294,6 +316,8 @@ class _Compared:
             before = self._built(self.old, was, _opened(self.old, was))
         except InvalidPlan:
             note = "It was not valid before, so the two are not compared."
+        except NoEnvironment:
+            note = "Its environment was not there before, so the two are not compared."
         try:
             after = self._built(self.new, plan, file)
         except InvalidPlan as error:
@@ -319,6 +343,8 @@ class _Compared:
             before = self._built(self.old, plan, _opened(self.old, plan))
         except InvalidPlan:
             return review(shown, None, None, note="It was not valid.")
+        except NoEnvironment:
+            return review(shown, None, None, note="Its environment was not there.")
         return review(shown, replace(before, verdicts=()), None) if before else None
 
     def _built(self, side: Side, plan: Names, file: PlanFile | None) -> ExecutionPlan | None:

@@ -20,6 +20,10 @@ _HELD_AFTER = "10m"
 _KEYS_OF_YAML_11 = frozenset({"on"})
 
 
+class NoEnvironment(UsageError):
+    """A project has no environment of that name."""
+
+
 @frozen
 class Migrations:
     """The table and column with the versions of applied migrations."""
@@ -70,7 +74,7 @@ class Project:
     notify: tuple[Hook, ...] = ()
 
     def environment(self, name: str) -> Environment:
-        """Return the environment. Raises `UsageError` if there is none of that name."""
+        """Return the environment. Raises `NoEnvironment` if there is none of that name."""
         if found := self.environments.get(name):
             return found
         hint = did_you_mean(name, self.environments)
@@ -78,7 +82,7 @@ class Project:
             known = ", ".join(self.environments)
             hint = f"there are {known}" if known else f"`environments:` in {PROJECT} names them"
         where = f"in {self.path}" if self.path else f"here: no {PROJECT} was found"
-        raise UsageError(f"there is no environment `{name}` {where}", hint=hint)
+        raise NoEnvironment(f"there is no environment `{name}` {where}", hint=hint)
 
 
 def project_of(path: str | Path, raw: bytes | None = None) -> Project:

@@ -181,3 +181,29 @@ def test_each_revision_has_the_project_file_that_it_had_then(git: Git, folder: s
     with Session() as session:
         found, _ = difference(session, "HEAD", "plans/one.yaml", {})
     assert [one.what for one in found.changes] == ["payload `days`: 1 → 2"]
+
+
+@pytest.mark.parametrize(("days", "fates"), [("2", ["changed"]), ("1 ", [])])
+def test_a_change_of_the_project_file_is_one_of_the_plans_that_it_changes(
+    git: Git, days: str, fates: list[str]
+) -> None:
+    head = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    project = head + "environments: {e: {target: embedded, vars: {days: %s}}}\n"
+    uses = "[{use: fire, with: {days: '{{ vars.days }}'}}]"
+    git.write("plans/one.yaml", plan(repos(1)).replace("[fire]", uses))
+    git.write("plans/two.yaml", plan(repos(1)).replace("name: one", "name: two"))
+    git.write("backfill.yaml", project % 1)
+    git.commit()
+    git.write("backfill.yaml", project % days)
+    with Session(environment="e") as session:
+        found = review_plans(session, ["plans"], "HEAD", {}, of_branch=True)
+    assert [one.fate for one in found] == fates
+    assert [one.path for one in found] == ["plans/one.yaml"] * len(fates)
+    git("mv", "plans/two.yaml", "plans/three.yaml")
+    git("rm", "--quiet", "--force", "plans/one.yaml")
+    git.write("backfill.yaml", (project % 1).replace("{e: ", "{f: "))
+    with Session(environment="f") as session:
+        added, removed = review_plans(session, ["plans"], "HEAD", {}, of_branch=True)
+    assert (added.fate, added.was) == ("added", "plans/two.yaml")
+    assert added.note == "Its environment was not there before, so the two are not compared."
+    assert (removed.fate, removed.note) == ("removed", "Its environment was not there.")
