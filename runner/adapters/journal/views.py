@@ -153,10 +153,17 @@ def waits_of(connection: Connection, run_id: str) -> list[Waited]:
     return [Waited(*row) for row in connection.rows(query, run=run_id)]
 
 
+# The requests of a run with their rounds: a batch of one may have the number of one before it.
+_IN_ROUNDS = """(SELECT chunks.*, (SELECT count(*) FROM rounds WHERE rounds.run_id = chunks.run_id
+    AND rounds.stage = chunks.stage AND rounds.at <= chunks.sent_at) AS round
+    FROM chunks WHERE run_id = :run) AS chunks"""
+
+
 def _stages(
     connection: Connection, record: RunRecord, plan: RunHead, driven: Driven, now: float | None
 ) -> tuple[StageRecord, ...]:
-    query = "SELECT stage, max(batch) AS batches FROM chunks WHERE run_id = :run GROUP BY stage"
+    query = f"""SELECT stage, count(*) AS batches FROM
+    (SELECT DISTINCT stage, round, batch FROM {_IN_ROUNDS}) AS begun GROUP BY stage"""
     batches = dict(connection.rows(query, run=record.id))
     known = by_stage(connection, record.id)
     ended = _ended(connection, record.id, driven)
@@ -289,10 +296,7 @@ def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
     """Return the batches that were sent, in order; one of several requests has the time of the
     last."""
     query = f"""SELECT stage, round, batch, max(sent_at) AS at, {SENT} AS sent,
-    sum(completed) AS completed, sum(failed) AS failed
-    FROM (SELECT chunks.*, (SELECT count(*) FROM rounds WHERE rounds.run_id = chunks.run_id
-    AND rounds.stage = chunks.stage AND rounds.at <= chunks.sent_at) AS round
-    FROM chunks WHERE run_id = :run) AS chunks
+    sum(completed) AS completed, sum(failed) AS failed FROM {_IN_ROUNDS}
     GROUP BY stage, round, batch HAVING {SENT} > 0 ORDER BY stage, round, batch"""
     return tuple(
         SentBatch(stage, number, batch, at, int(sent), int(good), int(bad))
@@ -507,7 +511,8 @@ def _of_stage(
             known = _Known(connection, record.id, its)
         own = parted(cell) if stage.own else {}
         operation, name = own.get("operation", stage.operation), own.get("name", stage.event)
-        base = (position, stage.number, operation, stage.batch_of(index), item, name)
+        batch = stage.batch_of(index) if its is None else its.batch
+        base = (position, stage.number, operation, batch, item, name)
         id_ = own.get("id") or event_id(record.id, stage, item, index, own.get("operation"))
         if known:
             event = EventRecord(*base, id_, *known.of(position, wanted.open))

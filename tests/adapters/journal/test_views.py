@@ -399,6 +399,18 @@ def test_rounds_have_batches_of_their_own(tmp_path: Path) -> None:
         SentBatch(1, 1, 1, life.began, 1, 0, 0),
         SentBatch(1, 2, 1, life.began + 7, 1, 0, 0),
     ]
+    assert life.store.glance(life.record).stages[0].batches == 2
+
+
+def test_an_event_that_was_sent_is_in_the_batch_it_was_sent_with(tmp_path: Path) -> None:
+    """A round begins within a batch of the plan, and a tuned pace has larger ones: the list of
+    events said otherwise than the log."""
+    life = Life(tmp_path, BODY)
+    life.take(1, range(1), 1)
+    life.take(1, range(1, 5), 2, after=7)
+    events = life.store.events(life.record)
+    assert [event.batch for event in events][:7] == [1, 2, 2, 2, 2, 2, 3]
+    assert life.store.glance(life.record).stages[0].batches == 2
 
 
 def test_the_story_names_the_events_that_were_lost(tmp_path: Path) -> None:
