@@ -137,7 +137,8 @@ def apply_command(
             writes={"--summary-file": file},
             read=var_files,
         )
-    named = session.named_target(target, plans[0].path if plans else HERE)
+    place = plans[0].path if plans else HERE
+    named = session.named_target(target, place)
     options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes), strict)
     if baseline or dry_run:
         if baseline:
@@ -158,7 +159,9 @@ def apply_command(
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applied = apply(session, plans, options)
     if file or comment:
-        _tell(session, applied, named, file, comment=comment)
+        environment = session.environment(place)
+        where = f"{environment.name}: {named}" if environment else named
+        _tell(session, applied, where, file, comment=comment)
     if applied.error:
         raise applied.error
     if form == "json":

@@ -145,6 +145,16 @@ def test_applied_on_one_target_is_pending_on_another(
     assert "\npending  one " in elsewhere.out
 
 
+def test_a_summary_names_the_environment_of_the_plans(
+    apply: Apply, write: Write, tmp_path: Path, url: str
+) -> None:
+    project = "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments: {staging: {}}\n"
+    write("1.yaml", "one", "o/one").with_name("backfill.yaml").write_text(project)
+    summary = tmp_path / "summary.md"
+    assert apply("--env", "staging", "--summary-file", str(summary)).status == 0
+    assert f"### ✅ Backfill plans → `staging: {url}`: 1 plan applied" in summary.read_text()
+
+
 @pytest.mark.parametrize(
     ("plans", "status", "said"),
     [
