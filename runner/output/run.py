@@ -239,7 +239,9 @@ def _hints(view: RunView, state: str) -> list[str]:
     run_id = view.record.id
     lines = [f"run {run_id}, {visible(words.driven_by(view))}"]
     if view.record.parent:
-        lines.append(f"it retries run {visible(view.record.parent)}")
+        first = visible(view.record.parent)
+        left = f": `backfill status {first}` says what is left of that run"
+        lines.append(f"it retries run {first}{left if state == 'failed' else ''}")
     if view.retries:
         lines.append(f"retried by {', '.join(view.retries)}")
     if unattended := words.unattended(view):

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TextIO
 
 from runner.model import (
-    Chain,
     CheckResult,
     Failure,
     JobLink,
@@ -45,7 +44,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         _figures(summary),
         *([words.partial(summary.partial)] if summary.partial else []),
     ]
-    lines += _chain(summary.chain)
+    lines += _chain(summary)
     lines += checks_text(summary.checks, color=color)
     lines += _failures(summary)
     lines += [f"note: {visible(note)}" for note in summary.notes]
@@ -115,12 +114,22 @@ def _jobs(links: Sequence[JobLink]) -> list[str]:
     ]
 
 
-def _chain(chain: Chain | None) -> list[str]:
+def _chain(summary: Summary) -> list[str]:
+    chain = summary.chain
     if chain is None:
         return []
-    done = chain.totals.planned - chain.outstanding
-    events, runs = counted(chain.totals.planned, "event"), counted(len(chain.runs), "run")
-    return [f"with its retries: {done:,} of {events} completed, over {runs}"]
+    planned, first = chain.totals.planned, chain.runs[0]
+    events, runs = counted(planned, "event"), counted(len(chain.runs), "run")
+    lines = [
+        f"with its retries: {planned - chain.outstanding:,} of {events} completed, over {runs}"
+    ]
+    unsent = planned - chain.totals.sent
+    if unsent and first != summary.run_id:  # a check of all items cannot hold until they are sent
+        never = counted(unsent, "event", "were")
+        lines.append(
+            f"{never} not sent by run {first}: `backfill status {first}` says how to go on"
+        )
+    return lines
 
 
 def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:

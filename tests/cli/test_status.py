@@ -221,6 +221,17 @@ def test_a_retry_and_its_run_name_each_other(backfill: Backfill, tmp_path: Path)
     assert f"retried by {retry}" in backfill("status", first).out
 
 
+def test_a_retry_that_failed_names_the_run_whose_rest_is_open(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    with served(create_app({"app/sync": Jobs(failing=["o/r1"])})) as url:
+        plan = write_plan(tmp_path, repos(3) + SYNC)
+        backfill("run", plan, "--target", url)
+        first = str(state_of(backfill)["run_id"])
+        assert backfill("retry", first).status == 1
+    assert f"it retries run {first}: `backfill status {first}` says" in backfill("status").out
+
+
 def test_a_summary_is_added_to_the_file_where_ci_looks(backfill: Backfill, tmp_path: Path) -> None:
     file = tmp_path / "summary.md"
     file.write_text("# what another step wrote\n", encoding="utf-8")

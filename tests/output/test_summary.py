@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from runner.model import Failure, JobLink, RunStatus, Summary, Totals
+from runner.model import Chain, Failure, JobLink, RunStatus, Summary, Totals
 from runner.output.summary import summary_json, write_summary_text
 from tests.output.fakes import DANGEROUS, HOSTILE
 
@@ -67,6 +67,25 @@ def test_what_later_attempts_have_made_good_is_not_there_to_retry() -> None:
     totals = Totals(planned=2, accepted=2, completed=1, failed=1)
     good = replace(SUMMARY, status="completed", totals=totals, failures=())
     assert "retry" not in _text(good)
+
+
+@pytest.mark.parametrize(
+    ("run", "accepted", "said"),
+    [
+        ("RUN2", 3, "7 events were not sent by run RUN1: `backfill status RUN1` says how to go on"),
+        ("RUN2", 9, "1 event was not sent by run RUN1: `backfill status RUN1` says how to go on"),
+        ("RUN2", 10, None),
+        ("RUN1", 3, None),
+    ],
+)
+def test_a_retry_says_what_its_first_run_has_not_sent(
+    run: str, accepted: int, said: str | None
+) -> None:
+    """It is `latest`, and its checks of all items cannot hold until then."""
+    totals = Totals(planned=10, accepted=accepted, completed=accepted)
+    chain = Chain(("RUN1", "RUN2"), totals, 10 - accepted)
+    lines = _text(replace(SUMMARY, run_id=run, chain=chain)).splitlines()
+    assert [line for line in lines if "RUN1:" in line] == ([said] if said else [])
 
 
 def test_events_without_a_job_are_named_as_such() -> None:
