@@ -61,6 +61,9 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
     if seconds == 0:
         raise UsageError("a hold of 0s holds nothing", hint="leave --for out, or write it like 4h")
     found = _target(session, target)
+    for known in session.store.holds():
+        if known.address == found.address:
+            session.reporter.say(f"this replaces the hold by {known.holder}: {known.reason}")
     session.store.hold(found.address, found.name, reason, seconds)
     return found.name
 
@@ -101,21 +104,26 @@ def tune(
     if record.wanted == "cancel":
         raise _to_be_cancelled(record)
     if batch_size is not None or delay is not None:
-        _refuse_sent(session, record)
+        _refuse_scheduled(record)
     if max_in_flight is not None:
         _refuse_uncounted(record)
+    _refuse_sent(session, record)
     session.store.set_pace(
         record.id, batch_size=batch_size, delay=delay, max_in_flight=max_in_flight
     )
     return record
 
 
-def _refuse_sent(session: Session, record: RunRecord) -> None:
-    """Raise `UsageError` if no batch is left whose pace could change."""
-    stages = load_head(record.head).stages
-    if all(stage.begins is not None for stage in stages):
+def _refuse_scheduled(record: RunRecord) -> None:
+    """Raise `UsageError` if the run has no batches whose pace could change."""
+    if all(stage.begins is not None for stage in load_head(record.head).stages):
         hint = "its events carry their own start times: `pacing: scheduled`"
         raise UsageError(f"run {record.id} has no pauses to change", hint=hint)
+
+
+def _refuse_sent(session: Session, record: RunRecord) -> None:
+    """Raise `UsageError` if nothing is left to send."""
+    stages = load_head(record.head).stages
     if record.target == "embedded" or any(stage.deferred for stage in stages):
         return  # a resume sends unfinished events again; a drain may have more rounds
     sent = session.store.reading(record).next_position()

@@ -274,6 +274,23 @@ def test_a_pace_that_would_change_nothing_is_refused(
     assert message in tuned.err
 
 
+def test_nothing_is_tuned_of_a_run_that_has_sent_all(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    """`--max-in-flight` said "from the next batch on", and there was none."""
+    jobs = Jobs(held=["o/r0"])
+    with served(create_app({"app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
+        process = start("run", plan, "--target", url, "--yes")
+        jobs.wait_for(2)
+        until(lambda: "2/2 sent" in backfill("status").out)
+        for pace in (["--batch-size", "2"], ["--delay", "1s"], ["--max-in-flight", "1"]):
+            tuned = backfill("tune", "latest", *pace)
+            assert (tuned.status, "has sent all of its events" in tuned.err) == (2, True)
+        assert backfill("cancel", "latest", "--jobs", "--yes").status == 0
+        process.communicate(timeout=30)
+
+
 @pytest.mark.parametrize(("arguments", "state"), [([], "completed"), (["--no-wait"], "sent")])
 def test_cancel_says_how_a_run_has_ended_whose_jobs_alone_it_cancels(
     backfill: Backfill, tmp_path: Path, arguments: list[str], state: str

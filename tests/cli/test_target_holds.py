@@ -43,6 +43,16 @@ def test_a_state_without_a_run_tells_what_is_held(backfill: Backfill, url: str) 
     assert "until it is let go: freeze" in backfill("runs").out
 
 
+def test_a_hold_says_whose_hold_it_replaces(backfill: Backfill, url: str) -> None:
+    """An incident's hold ended with the deploy that somebody else held the target for."""
+    first = backfill("pause", "--target", url, "--reason", "incident 42")
+    assert "replaces" not in first.err
+    second = backfill("pause", "--target", url, "--reason", "deploy", "--for", "1h")
+    assert "this replaces the hold by " in second.err
+    assert second.err.endswith(": incident 42\n")
+    assert "incident 42" not in backfill("runs").out
+
+
 def test_programs_hold_tune_and_let_go(tmp_path: Path) -> None:
     with Session(str(tmp_path / "state.db"), environ={}) as session:
         assert session.holds() == []
