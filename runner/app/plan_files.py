@@ -151,23 +151,30 @@ def paths_of(paths: Sequence[str], *, strictly: bool = True) -> list[str]:
 
 
 def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
-    """Return the paths, with the bytes that were read of them in a folder."""
-    found: dict[str, bytes | None] = {}
-    for path in paths:
-        if not Path(path).is_dir():
-            if not (is_test(path) or is_project(path)):  # the shell's `plans/*.yaml` has them too
-                found.setdefault(path, None)
-            continue
-        for file in sorted(map(str, Path(path).iterdir())):
-            may_be, raw = _may_be_a_plan(Path(file))
-            if may_be:
-                found.setdefault(file, raw)
+    """Return the paths, with the bytes that were read of them in a folder; each file once, however
+    its path is written."""
+    places: dict[str, tuple[str, bytes | None]] = {}
+    for path, raw in _each(paths):
+        places.setdefault(os.path.abspath(path), (path, raw))  # noqa: PTH100 - follows no link
+    found = dict(places.values())
     for path in found:
         if wrong := strange_name(path):
             raise UsageError(f"{path!r} cannot be read: {wrong}", hint="rename the file")
     if not found and strictly:
         raise UsageError(f"there is no plan in {', '.join(paths)}")
     return found
+
+
+def _each(paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
+    for path in paths:
+        if not Path(path).is_dir():
+            if not (is_test(path) or is_project(path)):  # the shell's `plans/*.yaml` has them too
+                yield path, None
+            continue
+        for file in sorted(map(str, Path(path).iterdir())):
+            may_be, raw = _may_be_a_plan(Path(file))
+            if may_be:
+                yield file, raw
 
 
 def has_changed(old: Side, new: Side, place: Names, file: PlanFile) -> bool:

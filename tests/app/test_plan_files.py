@@ -90,6 +90,17 @@ def test_each_plan_of_a_folder_is_parsed_once_and_lists_are_data(
     assert parsed["one.yaml"] == parsed["two.yaml"] == 1
 
 
+def test_a_file_that_is_named_in_several_ways_is_one_plan(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    ways = ["one.yaml", "./one.yaml", f"../{folder.name}/one.yaml", str(folder / "one.yaml")]
+    paths = [folder.name, *(f"{folder.name}/{way}" for way in ways[:3]), ways[3]]
+    with Session() as session:
+        found = plans_to_apply(session, paths, {})
+    assert [plan.path for plan in found] == ["plans/one.yaml", "plans/two.yaml"]
+
+
 def test_every_file_that_a_plan_was_made_of_is_one_that_it_names(folder: Path) -> None:
     """Otherwise a change to that file would not count as a change of the plan."""
     with Session() as session:
