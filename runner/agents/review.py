@@ -27,7 +27,7 @@ from runner.agents.tool import (
     to_write,
     variables_of,
 )
-from runner.app.approval import how_to_approve
+from runner.app.approval import approved, how_to_approve
 from runner.app.policy import refuse_broken
 from runner.app.preview import Preview, preview
 from runner.app.session import Session
@@ -82,7 +82,7 @@ def _plan_out(session: Session, given: Given) -> Answer:
     )
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     said = f"saved in {out}, as run {saved.run_id}, until {until}: `run` sends exactly this, once"
-    if found.target.kind != "embedded":
+    if found.target.kind != "embedded" and not approved(plan.path, plan.digest, found.target):
         said += f", after an approval: {how_to_approve(plan.path, plan.name, plan.digest)}"
     return previewed(plan, found.target, said)
 

@@ -44,21 +44,44 @@ def approved(path: str, digest: str, target: Target, *, by_name: bool = False) -
 
 
 def how_to_approve(path: str, name: str, digest: str) -> str:
-    file = os.path.relpath(_approvals(path) / f"{name}.yaml")
-    return f"after a review, the reviewer adds {file} with: digest: {digest}"
+    """Return what the reviewer does, and why the approval that is there does not count."""
+    folder = _approvals(path)
+    file = folder / f"{name}.yaml"
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if here := next((one for one in files if _has(digest, _read(one, path))), None):
+        shown = os.path.relpath(here)
+        return (
+            f"{shown} names {digest}, but not this target; after a review, the reviewer adds it "
+            "there"
+        )
+    if file in files:
+        return (
+            f"{os.path.relpath(file)} names another digest, as what would be sent has changed "
+            f"since; after a review, the reviewer writes there: digest: {digest}"
+        )
+    return f"after a review, the reviewer adds {os.path.relpath(file)} with: digest: {digest}"
 
 
 def _approvals(path: str) -> Path:
     return Path(path).parent / FOLDER
 
 
-def _names(file: Path, path: str, digest: str, target: Target, *, by_name: bool) -> bool:
+def _read(file: Path, path: str) -> str:
+    """Return the text of a file beside the plan; empty if it cannot be read."""
     try:
         raw = read_named(file.absolute(), path, limit=_LARGEST)[1]
     except FileRefused:
-        return False
-    text = raw.decode("utf-8-sig", "replace")
-    if not re.search(rf"(?<!\w){re.escape(digest)}(?!\w)", text):
+        return ""
+    return raw.decode("utf-8-sig", "replace")
+
+
+def _has(digest: str, text: str) -> bool:
+    return bool(re.search(rf"(?<!\w){re.escape(digest)}(?!\w)", text))
+
+
+def _names(file: Path, path: str, digest: str, target: Target, *, by_name: bool) -> bool:
+    text = _read(file, path)
+    if not _has(digest, text):
         return False
     written = _KEPT_TO.findall(text)
     named = {word for line in written for one in line.split(",") for word in one.split()[:1]}

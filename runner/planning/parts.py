@@ -42,7 +42,8 @@ def subset(
     """Build a plan of the events at these positions (from 0, over the whole plan), in the same
     order and pace.
 
-    The events are known, so no stage is deferred or has a goal. `unproved`: the checks that must
+    The events are known, so no stage is deferred or has a goal. What was approved as a whole needs
+    no approval in part. `unproved`: the checks that must
     still hold, by name, and whether each was asked. They cover all their items; those that were
     asked are asked again, even if their operation sends nothing.
     """
@@ -62,6 +63,7 @@ def subset(
         plan,
         stages=stages,
         digest=_digest(plan, str(sorted(wanted))),
+        approval=None,
         skipped=(),
         warnings=(),
         checks=tuple(

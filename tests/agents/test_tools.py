@@ -291,6 +291,16 @@ def test_a_plan_is_saved_over_no_file_but_a_saved_plan(agent: Agent) -> None:
         assert not agent("plan_out", plan=plan, out="theirs.json").failed
 
 
+def test_saving_a_plan_asks_for_an_approval_unless_it_is_there(agent: Agent, plan: str) -> None:
+    def save() -> Any:
+        return agent("plan_out", plan=plan, out=f"{plan}.saved.json", target="dev")
+
+    asks = save()
+    assert "after an approval: after a review" in asks.said
+    approve(agent, plan, asks.document["digest"])
+    assert "after an approval" not in save().said
+
+
 def test_a_result_that_no_agent_could_read_is_refused_with_a_way_out(
     agent: Agent, plan: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,8 +120,45 @@ def test_an_approval_names_the_digest_and_the_target_or_none(
         with pytest.raises(PreflightRefused, match="needs an approval") as refused:
             refuse_unapproved(demanding, target)
         assert str(refused.value).endswith(f"names its digest for {target.name}")
-        assert f"test.yaml with: digest: {plan.digest}" in (refused.value.hint or "")
+        assert plan.digest in (refused.value.hint or "")
     refuse_unapproved(plan, target)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ({}, "after a review, the reviewer adds {folder}/test.yaml with: digest: {digest}"),
+        (
+            {"other.yaml": f"digest: sha256:{'0' * 64}\n"},
+            "after a review, the reviewer adds {folder}/test.yaml with: digest: {digest}",
+        ),
+        (
+            {"test.yaml": f"digest: sha256:{'0' * 64}\n"},
+            (
+                "{folder}/test.yaml names another digest, as what would be sent has changed since; "
+                "after a review, the reviewer writes there: digest: {digest}"
+            ),
+        ),
+        (
+            {"other.yaml": "digest: {digest}\ntarget: dev\n"},
+            (
+                "{folder}/other.yaml names {digest}, but not this target; after a review, the "
+                "reviewer adds it there"
+            ),
+        ),
+    ],
+    ids=["none", "of another plan", "of an older plan", "for another target"],
+)
+def test_a_refusal_says_why_the_approval_that_is_there_does_not_count(
+    plan: ExecutionPlan, written: dict[str, str], hint: str
+) -> None:
+    folder = Path(plan.path).parent / "approvals"
+    folder.mkdir()
+    for name, text in written.items():
+        (folder / name).write_text(text.format(digest=plan.digest))
+    with pytest.raises(PreflightRefused) as refused:
+        refuse_unapproved(replace(plan, approval=1), CLOUD)
+    assert refused.value.hint == hint.format(folder=os.path.relpath(folder), digest=plan.digest)
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
