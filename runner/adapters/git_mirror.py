@@ -145,11 +145,12 @@ class Mirror:
                 message, hint="sign it with a key that is trusted here"
             ) from None
 
-    def check_out(self, commit: str) -> list[Path]:
+    def check_out(self, commit: str) -> tuple[set[Names], list[Path]]:
         """Write the commit's files, and remove those of an earlier commit; other files in the
-        folder stay.
+        folder stay, such as what handlers write.
 
-        Return the places of links that lead out of the repository, which are not written.
+        Return its files, and the places of its links that lead out of the repository, which are not
+        written.
         """
         repository = Repository(
             self.folder, self._git_folder, self._called(), "sha1", shallow=False
@@ -175,7 +176,7 @@ class Mirror:
                 elif entry.kind == "file":
                     place.chmod(0o755 if entry.runs else 0o644)
             _list(written, found)
-        return [self.folder.joinpath(*path) for path in outside]
+        return set(found), [self.folder.joinpath(*path) for path in outside]
 
     def _git(
         self, *arguments: str, seconds: float | None = None, options: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from runner.adapters.git_mirror import Mirror
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.app.apply import Applied, ApplyOptions, apply
-from runner.app.plan_files import SUFFIXES, plans_to_apply
+from runner.app.plan_files import SUFFIXES, paths_of, plans_to_apply
 from runner.app.session import HERE, Session
 from runner.errors import (
     BackfillError,
@@ -217,7 +217,7 @@ class _Syncing:
 
     def _folder(self, commit: str) -> Path:
         """Check out the commit; return its folder of plans. Raises `UsageError`."""
-        outside = self.mirror.check_out(commit)
+        files, outside = self.mirror.check_out(commit)
         tree = self.mirror.folder.resolve()
         folder = (tree / self.options.path).resolve()
         if not folder.is_relative_to(tree) or not folder.exists():
@@ -229,6 +229,10 @@ class _Syncing:
                     f"the link {link.relative_to(self.mirror.folder)} leads out of the repository"
                 )
                 raise UsageError(message, hint="keep the plan in the repository")
+        for path in paths_of([str(folder)], strictly=False):
+            if Path(path).relative_to(tree).parts not in files:
+                hint = "remove it: only what is committed is applied"
+                raise UsageError(f"{path} is not in {commit[:12]}", hint=hint)
         _forget_modules(tree)
         self.session.forget_projects()
         return folder

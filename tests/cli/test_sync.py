@@ -135,6 +135,22 @@ def test_a_plan_that_is_a_link_out_of_the_repository_is_refused_as_apply_refuses
     assert (f"error: the link {name} leads out of the repository\n" in done.err) == bool(status)
 
 
+@pytest.mark.parametrize(("name", "status"), [("2-two.yaml", 2), ("two.txt", 0)])
+def test_a_plan_in_the_folder_that_is_in_no_commit_is_refused(
+    once: Once, remote: Git, jobs: Jobs, name: str, status: int
+) -> None:
+    """Handlers may write there, but what is applied is in git, and signed where that is needed."""
+    assert once().status == 0
+    (mirror,) = Path(".backfill/sync").iterdir()
+    stray = (mirror / "plans" / name).resolve()
+    stray.write_text(plan("two", "o/b"))
+    done = once()
+    assert (done.status, jobs.items) == (status, ["o/a"])
+    commit = remote("rev-parse", "--short=12", "HEAD")
+    assert (f"error: {stray} is not in {commit}\n" in done.err) == bool(status)
+    assert stray.exists()
+
+
 def test_a_merge_is_applied_and_a_branch_that_is_not_merged_is_not(
     once: Once, remote: Git, jobs: Jobs
 ) -> None:
