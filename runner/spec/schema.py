@@ -47,6 +47,13 @@ DOCUMENTS = (
 )
 SCHEMAS = FILES + DOCUMENTS
 MAX_EXPLAINED = 100
+_KINDS = {
+    "BackfillPlan": "a plan file",
+    "OperationCatalog": "a catalog",
+    "BackfillProject": "a project file",
+    "BackfillTest": "a test of a plan (`*.test.yaml`)",
+}
+_CUT = "within { }, a comma ends a value: put a text that has one in quotes"
 _PATTERN = 2**20  # bytes that a compiled pattern may take
 _LOOKS_ABOUT = re.compile(r"\(\?(?:[=!]|<[=!]|P=)|\\[1-9]|\\k<")
 
@@ -232,10 +239,17 @@ def form_problem(document: Document, schema: Json) -> Problem | None:
     kind = schema["properties"]["kind"]["const"]
     if value.get("kind", kind) != kind:
         message = f"{subject_of(('kind',), value['kind'])}; expected {kind}"
-        saved = value["kind"] == "SavedPlan"
-        hint = "name the plan file that it was made of" if saved else f"write `kind: {kind}`"
-        return document.problem(message, ("kind",), hint=hint)
+        return document.problem(message, ("kind",), hint=_hint_of_kind(value["kind"], kind))
     return None
+
+
+def _hint_of_kind(written: Json, expected: str) -> str:
+    if written == "SavedPlan":
+        return "name the plan file that it was made of"
+    write = f"write `kind: {expected}`"
+    if isinstance(written, str) and written in _KINDS:
+        return f"if this is {_KINDS[written]}, name {_KINDS[expected]}; else {write}"
+    return write
 
 
 def newer_form(version: Json) -> str | None:
@@ -358,7 +372,8 @@ def _about_unknown_keys(error: SchemaFinding) -> bool:
 
 def _unknown_keys(error: SchemaFinding) -> Iterator[tuple[str, str | None]]:
     known = error.schema.get("properties", {})
-    for key in error.instance:
+    for key, value in error.instance.items():
         if key not in known:
             there = f"known here: {', '.join(known)}" if known else None
-            yield key, did_you_mean(key, known) or there
+            cut = value is None and len(key.split()) > 1
+            yield key, _CUT if cut else did_you_mean(key, known) or there

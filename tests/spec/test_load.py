@@ -22,6 +22,7 @@ from runner.spec.load import load_plan
 from tests.depth import depth
 
 ROOT = Path(__file__).parents[2]
+WRITE = "write `kind: BackfillPlan`"
 HEAD = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: x}\n"
 BODY = "repos: [o/r]\noperations: [repository-sync]\n"
 
@@ -456,14 +457,43 @@ def test_no_value_in_a_catalog_is_more_than_a_problem(
     ("kind", "hint"),
     [
         ("SavedPlan", "name the plan file that it was made of"),
-        ("Backfill", "write `kind: BackfillPlan`"),
+        ("OperationCatalog", f"if this is a catalog, name a plan file; else {WRITE}"),
+        ("BackfillProject", f"if this is a project file, name a plan file; else {WRITE}"),
+        (
+            "BackfillTest",
+            f"if this is a test of a plan (`*.test.yaml`), name a plan file; else {WRITE}",
+        ),
+        ("Backfill", WRITE),
+        (["BackfillPlan"], WRITE),
     ],
 )
-def test_a_saved_plan_where_a_plan_file_is_wanted_is_told_as_one(
-    tmp_path: Path, kind: str, hint: str
+def test_another_file_where_a_plan_file_is_wanted_is_told_as_one(
+    tmp_path: Path, kind: object, hint: str
 ) -> None:
     path = tmp_path / "saved.json"
     path.write_text(json.dumps({"apiVersion": "backfill/v1", "kind": kind}))
     with pytest.raises(InvalidPlan) as refused:
         load_plan(str(path))
     assert hint in [problem.hint for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("body", "cut"),
+    [
+        ("collections: {a: {query: select id, b from c}}\noperations: [sync]\n", "b from c"),
+        ("repos: [{query: select a as repo, b}]\noperations: [sync]\n", None),
+        ("repos: [o/r]\noperations: [{use: sync, when: x, y or z}]\n", "y or z"),
+    ],
+)
+def test_a_text_that_a_comma_has_cut_is_told_as_one(
+    tmp_path: Path, body: str, cut: str | None
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(HEAD + body)
+    with pytest.raises(InvalidPlan) as refused:
+        load_plan(str(path))
+    found = {one.message: one.hint or "" for one in refused.value.problems}
+    if cut:
+        assert found[f"unknown key `{cut}`"].startswith("within { }, a comma ends a value")
+    else:
+        assert "known here" in found["unknown key `b`"]
