@@ -105,7 +105,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
     outer = {number: signal.getsignal(number) for number in _SIGNALS}
 
     async def here(observer: Observer) -> tuple[Ending, bool]:
-        with _stopped_by_signals(observer, outer) as (stop, signals):
+        with _stopped_by_signals(observer, outer, lambda: journal is not None) as (stop, signals):
             loop = asyncio.get_running_loop()
             session.stop = lambda: _in_loop(loop, stop.set)
             if interrupted:
@@ -283,12 +283,12 @@ _SIGNALS = [one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "
 
 @contextmanager
 def _stopped_by_signals(
-    observer: Observer, outer: Mapping[signal.Signals, Any]
+    observer: Observer, outer: Mapping[signal.Signals, Any], begun: Callable[[], bool]
 ) -> Iterator[tuple[asyncio.Event, list[signal.Signals]]]:
     """Stop on ^C, SIGTERM and SIGHUP: yield the event they set, and the signals that came.
 
     `outer`: the handlers from before this loop, whose own one for ^C would cancel the request in
-    flight. Only the main thread handles signals."""
+    flight; until the run has `begun`, it does. Only the main thread handles signals."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     came: list[signal.Signals] = []
     numbers = []
@@ -305,7 +305,7 @@ def _stopped_by_signals(
         came.append(number)
         stop.set()
         observer.note("stopping after the request in flight")
-        known = outer[number]
+        known = (outer if begun() else before)[number]
         if callable(known) and known is not signal.default_int_handler:
             known(number, None)  # a caller that drives several runs stops as well
 

@@ -79,20 +79,27 @@ def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
 
 
 class Impatient(Recorder):
-    """An observer that sends ^C while a guard is waited for."""
+    """An observer that sends a signal while a guard is waited for."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
 
     def note(self, message: str) -> None:
         super().note(message)
         if message == "waiting: for the guard `command sleep` to answer":
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.number)
 
 
-def test_an_interrupt_does_not_wait_for_a_guard(session: runner.Session, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("heard")
+def test_a_signal_does_not_wait_for_a_guard(session: runner.Session, tmp_path: Path) -> None:
     """It took as long as the guard may take, and then the guard was what had refused the run."""
-    plan = session.plan(write_plan(tmp_path, BODY + 'guards: [{command: [sleep, "60"]}]\n'))
-    stopped = session.run(plan, Impatient())
-    assert (stopped.status, stopped.interrupted) == ("incomplete", True)
-    assert stopped.totals.accepted == 0
+    path = write_plan(tmp_path, BODY + 'guards: [{command: [sleep, "60"]}]\n')
+    stopped = session.run(session.plan(path), Impatient(signal.SIGTERM))
+    assert (stopped.status, stopped.totals.accepted) == ("incomplete", 0)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(session.plan(path), Impatient(signal.SIGINT))
+    assert len(session.runs()) == 1, "nothing was begun"
 
 
 class Killing(Recorder):
