@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from runner.adapters.git import Repository, place_of, repository_here
 from runner.adapters.git_files import (
@@ -31,6 +32,7 @@ from runner.planning.compare import Difference, Review, compare, review
 from runner.spec.files import MAX_YAML, PROJECT
 from runner.spec.project import NoEnvironment
 
+_Built = TypeVar("_Built")
 _HALF = 0.5  # of a file must be unchanged for it to count as renamed
 
 
@@ -88,6 +90,10 @@ def difference(
                 refuse_options(of_its_own(session, saved[1], variables, strict=strict))
         before, after = _both(partial(loaded, old), partial(loaded, new))
         return compare(before, after, selectors=selectors), (old, new)
+
+    def as_it_is(path: str, *, sure: bool = True) -> tuple[ExecutionPlan, str]:
+        return built(path, sure=sure), session.where(None, path)
+
     repository = repository_here(session.environ)
     first, second, _ = _parted(old)
     sides = [
@@ -103,17 +109,15 @@ def difference(
             selectors=selectors,
         )
         if commit and named
-        else partial(built, new)
+        else partial(as_it_is, new)
         for commit, named in zip(_commits(repository, old), (first, second), strict=True)
     ]
-    before, after = _both(*sides)
+    (before, was), (after, now) = _both(*sides)
     names = f"{first}:{new}", f"{second}:{new}" if second else new
-    return compare(before, after, selectors=selectors), names
+    return compare(before, after, selectors=selectors, targets=(was, now)), names
 
 
-def _both(
-    old: Callable[..., ExecutionPlan], new: Callable[..., ExecutionPlan]
-) -> tuple[ExecutionPlan, ExecutionPlan]:
+def _both(old: Callable[..., _Built], new: Callable[..., _Built]) -> tuple[_Built, _Built]:
     """Build both plans. What the selectors name may be in only one: it may be added or removed."""
     before = old(sure=False)
     try:
@@ -162,8 +166,8 @@ def _as_of(
     named: str,
     selectors: Selectors | None,
     sure: bool,
-) -> ExecutionPlan:
-    """Build the plan as of the commit; problems name the revision `named`."""
+) -> tuple[ExecutionPlan, str]:
+    """Build the plan as of the commit, and name its target; problems name the revision `named`."""
     place = repository.below(path).parts
     with _sides(repository, commit, None) as (tree, disk):
         trail(disk, place)  # refuse a folder that is another repository
@@ -173,9 +177,8 @@ def _as_of(
             raise UsageError(f"{path} does not exist in {named} ({commit[:12]})", hint=hint)
         _bring_all(tree, place, file)
         try:
-            return build(
-                session, file, variables, strict=strict, selectors=selectors, sure=sure
-            ).execution_plan
+            plan = build(session, file, variables, strict=strict, selectors=selectors, sure=sure)
+            return plan.execution_plan, session.where(None, file.path)
         except InvalidPlan as error:
 
             def placed(problem: Problem) -> Problem:
@@ -325,8 +328,10 @@ class _Compared:
         if after is None:
             return None
         after = replace(after, path=shown, warnings=self._placed(after.warnings))
-        found = review(shown, before, after, was=earlier, note=note)
         place = str(self.new.root.joinpath(*plan))
+        now = self.session.where(None, place)
+        old = self.session.where(None, str(self.old.root.joinpath(*was))) if before else now
+        found = review(shown, before, after, was=earlier, note=note, targets=(old, now))
         target = self.session.target(None, place)
         applied = self._applied(after.name, place) if found.fate != "same" else None
         return replace(found, target=target.name, applied=applied)

@@ -293,6 +293,11 @@ class Session:
         found = self.environment(plan, environment)
         return named or (found.target if found else None) or DEFAULT_TARGET
 
+    def where(self, named: str | None, plan: str) -> str:
+        """Return the names of the environment and the target, as people read them."""
+        found, target = self.environment(plan), self.named_target(named, plan)
+        return f"{found.name}: {target}" if found else target
+
     def target(self, named: str | None, plan: str = HERE, environment: str | None = None) -> Target:
         """Return where events go in an environment, with its keys (see `environment`).
 

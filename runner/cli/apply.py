@@ -159,9 +159,7 @@ def apply_command(
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applied = apply(session, plans, options)
     if file or comment:
-        environment = session.environment(place)
-        where = f"{environment.name}: {named}" if environment else named
-        _tell(session, applied, where, file, comment=comment)
+        _tell(session, applied, session.where(target, place), file, comment=comment)
     if applied.error:
         raise applied.error
     if form == "json":

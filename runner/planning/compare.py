@@ -74,9 +74,13 @@ class Difference:
 
 
 def compare(
-    old: ExecutionPlan, new: ExecutionPlan, *, selectors: Selectors | None = None
+    old: ExecutionPlan,
+    new: ExecutionPlan,
+    *,
+    selectors: Selectors | None = None,
+    targets: tuple[str, str] = ("", ""),
 ) -> Difference:
-    """Compare two plans.
+    """Compare two plans, which go to these `targets`.
 
     `selectors`: those applied to both; a plan that they select completely is not marked as partial.
     """
@@ -91,6 +95,7 @@ def compare(
     # The digest of a part also covers what was not selected.
     if not changes and (old.facts != new.facts if first or second else old.digest != new.digest):
         changes.append(PlanChange("changed", None, "the database's questions or answers"))
+    changes += _changed(None, "target", *targets)
     return Difference(
         tuple(changes),
         (old.events, new.events),
@@ -426,11 +431,12 @@ def review(
     *,
     was: str | None = None,
     note: str | None = None,
+    targets: tuple[str, str] = ("", ""),
 ) -> Review:
-    """Review a plan file that is valid now (`after`), or removed."""
+    """Review a plan file that is valid now (`after`), or removed. `targets`: see `compare`."""
     if after is None:
         return Review(path, "removed", before, was=was, note=note)
     if before is None:
         return Review(path, "added", after, was=was, note=note)
-    found = compare(before, after)
+    found = compare(before, after, targets=targets)
     return Review(path, "changed" if found.changes else "same", after, found, was, note=note)

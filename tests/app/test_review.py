@@ -207,3 +207,26 @@ def test_a_change_of_the_project_file_is_one_of_the_plans_that_it_changes(
     assert (added.fate, added.was) == ("added", "plans/two.yaml")
     assert added.note == "Its environment was not there before, so the two are not compared."
     assert (removed.fate, removed.note) == ("removed", "Its environment was not there.")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("{e: {target: dev}}", "{e: {target: embedded}}", "target: e: dev → e: embedded"),
+        ("{e: {target: dev}}\n#", "{e: {target: dev}, f: {}}\n#", None),
+    ],
+)
+def test_where_events_go_is_a_change(git: Git, before: str, after: str, shown: str | None) -> None:
+    head = "apiVersion: backfill/v1\nkind: BackfillProject\ndefault_environment: e\nenvironments: "
+    git.write("plans/one.yaml", plan(repos(1)))
+    git.write("backfill.yaml", head + before)
+    git.commit()
+    git.write("backfill.yaml", head + after)
+    with Session() as session:
+        found, _ = difference(session, "HEAD", "plans/one.yaml", {})
+        reviews = review_plans(session, ["plans"], "HEAD", {})
+    changes = [[one.what for one in found.changes]]
+    changes += [
+        [one.what for one in each.difference.changes] for each in reviews if each.difference
+    ]
+    assert changes == ([[shown], [shown]] if shown else [[]])
