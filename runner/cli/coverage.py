@@ -49,7 +49,7 @@ def coverage_command(
     strict: bool,
     selectors: Selectors,
 ) -> None:
-    """Ask the database how much of the data is there, for each repository of PLAN.
+    """Ask the database how much of the data is there, for each item of PLAN.
 
     The queries are the `coverage` of the plan and its catalogs. Nothing is sent. With --run, show
     the figures from before that run and from after it; if it has none from after it, those of now.
