@@ -95,7 +95,8 @@ def drive_here(session: Session, what: Drive) -> Summary:
     """
     journal: Journal | None = None
     error: BackfillError | None = None
-    ending, interrupted, noted = Ending("stopped"), False, set[str]()
+    ending, noted = Ending("stopped"), set[str]()
+    signals: list[signal.Signals] = []
 
     def opened() -> Journal:
         nonlocal journal
@@ -104,45 +105,50 @@ def drive_here(session: Session, what: Drive) -> Summary:
 
     outer = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    async def here(observer: Observer) -> tuple[Ending, bool]:
-        with _stopped_by_signals(observer, outer, lambda: journal is not None) as (stop, signals):
+    async def here(observer: Observer) -> Ending:
+        with _stopped_by_signals(observer, outer, signals, lambda: journal is not None) as stop:
             loop = asyncio.get_running_loop()
             session.stop = lambda: _in_loop(loop, stop.set)
-            if interrupted:
+            if signals:
                 stop.set()
             ended, _ = await drive(session, replace(what, journal=opened), observer, stop, noted)
-        return ended, signal.SIGINT in signals
+        return ended
 
     def interrupt() -> None:
-        nonlocal interrupted
-        interrupted = True
+        signals.append(signal.SIGINT)
         session.stop()
 
     with session.reporter.driving() as observer:
         try:
-            ending, signalled = blocking(here(observer), interrupt)
-            interrupted = interrupted or signalled
+            ending = blocking(here(observer), interrupt)
         except BackfillError as caught:
             error = caught
         except KeyboardInterrupt:
-            interrupted = True
+            signals.append(signal.SIGINT)
     if journal is None or isinstance(error, LeaseLost):
         raise error or KeyboardInterrupt
     try:
-        summary = end(journal, what, ending, error)
+        summary = end(journal, what, ending, error, signals)
         session.reporter.ended(summary)
     except TargetError as unreachable:
         raise error or unreachable from None  # without the journal there is no summary
     empty(session, summary.run_id, noted=noted)
     if error:
         raise error
-    return replace(summary, interrupted=interrupted)
+    return replace(summary, interrupted=signal.SIGINT in signals)
 
 
 def end(
-    journal: Journal, what: Drive, ending: Ending, error: BackfillError | None = None
+    journal: Journal,
+    what: Drive,
+    ending: Ending,
+    error: BackfillError | None = None,
+    signals: Sequence[signal.Signals] = (),
 ) -> Summary:
-    """Record how the run ended. Raises `LeaseLost` if another process has taken it over."""
+    """Record how the run ended, and why: the first of `signals` may have stopped it.
+
+    Raises `LeaseLost` if another process has taken it over.
+    """
     summary = summarise(
         journal,
         plan=what.plan.name,
@@ -152,7 +158,10 @@ def end(
     )
     if partial := what.plan.partial:
         summary = replace(summary, partial=partial.selectors.words)
-    journal.end(summary.status, str(error) if error else ending.reason)
+    why = str(error) if error else ending.reason
+    if signals and why is None and summary.status == "incomplete":
+        why = f"stopped by {signals[0].name}"
+    journal.end(summary.status, why)
     return summary
 
 
@@ -283,14 +292,16 @@ _SIGNALS = [one for one in signal.Signals if one.name in ("SIGINT", "SIGTERM", "
 
 @contextmanager
 def _stopped_by_signals(
-    observer: Observer, outer: Mapping[signal.Signals, Any], begun: Callable[[], bool]
-) -> Iterator[tuple[asyncio.Event, list[signal.Signals]]]:
-    """Stop on ^C, SIGTERM and SIGHUP: yield the event they set, and the signals that came.
+    observer: Observer,
+    outer: Mapping[signal.Signals, Any],
+    came: list[signal.Signals],
+    begun: Callable[[], bool],
+) -> Iterator[asyncio.Event]:
+    """Stop on ^C, SIGTERM and SIGHUP: yield the event they set; those that come go to `came`.
 
     `outer`: the handlers from before this loop, whose own one for ^C would cancel the request in
     flight; until the run has `begun`, it does. Only the main thread handles signals."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    came: list[signal.Signals] = []
     numbers = []
     if threading.current_thread() is threading.main_thread():
         # An ignored SIGHUP stays so: see `nohup`.
@@ -312,7 +323,7 @@ def _stopped_by_signals(
     for number in numbers:
         loop.add_signal_handler(number, handle, number)
     try:
-        yield stop, came
+        yield stop
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)

@@ -74,7 +74,8 @@ def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
     assert heard.run_id == stopped.run_id
     assert "stopping after the request in flight" in heard.notes
     assert [signal.getsignal(one) for one in numbers] == before
-    assert session.status(stopped.run_id).record.status == "incomplete"
+    record = session.status(stopped.run_id).record
+    assert (record.status, record.reason) == ("incomplete", f"stopped by {number.name}")
     assert_goes_on(session, stopped.run_id)
 
 

@@ -821,7 +821,7 @@ def _fill(story: Story) -> None:
 @contextmanager
 def _signals(story: Story) -> Iterator[Any]:
     @contextmanager
-    def stopped(*_: Any) -> Iterator[tuple[asyncio.Event, list[Any]]]:
+    def stopped(*_: Any) -> Iterator[asyncio.Event]:
         stop, process = asyncio.Event(), current()
         assert process
 
@@ -831,7 +831,7 @@ def _signals(story: Story) -> Iterator[Any]:
 
         process.stop = signal
         try:
-            yield stop, []
+            yield stop
         finally:
             process.stop = None
 
