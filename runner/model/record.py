@@ -327,9 +327,10 @@ class RunLine:
 class RunView:
     """A run as its journal records it; `holder` and `submission` as in `RunState`.
 
-    `made_good`: the failed events, by position, whose work a later attempt has done. `going_on`:
-    those whose work a later attempt still has to do, with its run. `silent`: since when nobody
-    drives an unfinished run, as far as that is known. `target_held`: an operator holds its target.
+    `stages` have the figures; `outcomes` counts only events that did not take effect. `made_good`:
+    the failed events, by position, whose work a later attempt has done. `going_on`: those whose
+    work a later attempt still has to do, with its run. `silent`: since when nobody drives an
+    unfinished run, as far as that is known. `target_held`: an operator holds its target.
     """
 
     record: RunRecord

@@ -293,10 +293,15 @@ class StageRecord(NamedTuple):
 
 
 class Observer(Protocol):
-    """Receives the progress of a run; decides nothing."""
+    """Receives the progress of a run; decides nothing. It is called in another thread, and an error
+    that it raises ends the run as a crash would."""
 
-    def started(self, run_id: str, plan: ExecutionPlan | RunHead, /) -> None: ...
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead, /) -> None:
+        """The run has its id, and sends next."""
 
-    def progress(self, progress: StageRecord, /) -> None: ...
+    def progress(self, progress: StageRecord, /) -> None:
+        """A stage has moved, or waits: `operation`, `total`, `sent`, `completed`, `lost`, `settled`
+        (ended), `running`, `waiting`, `left` (seconds)."""
 
-    def note(self, message: str, /) -> None: ...
+    def note(self, message: str, /) -> None:
+        """Something that the user should know."""

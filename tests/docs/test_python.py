@@ -45,9 +45,18 @@ def test_a_program_of_ten_lines_plans_runs_and_reads_outcomes(
     assert len(out) == 7
 
 
+def test_the_program_beside_an_event_loop_shows_its_progress(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exec(programs(PAGE)[1], {})  # noqa: S102 - it is ours
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == "completed"
+    assert any(line.startswith("repository-sync: 3 of 3") for line in out)
+
+
 def test_the_test_of_the_page_passes() -> None:
     names: dict[str, object] = {}
-    exec(programs(PAGE)[1], names)  # noqa: S102 - it is ours
+    exec(programs(PAGE)[2], names)  # noqa: S102 - it is ours
     (test,) = [value for name, value in names.items() if name.startswith("test_")]
     assert callable(test)
     test()
