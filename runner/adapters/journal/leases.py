@@ -209,14 +209,19 @@ def _is_silent(held: Any) -> bool:
     """Whether its process has died, or given no sign of life for too long."""
     if held.expires_at < held.now:
         return True
-    if held.machine != _machine() or os.name != "posix":
-        return False
+    return held.machine == _machine() and os.name == "posix" and _has_ended(held.pid)
+
+
+def _has_ended(pid: int) -> bool:
     try:
-        os.kill(held.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except OSError:  # another user's process
-        pass
+        return False
+    with suppress(OSError):  # there is no /proc on macOS
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2]
+        return state.split()[:1] == ["Z"]  # it has ended, and its parent has not asked how
     return False
 
 
