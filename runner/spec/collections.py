@@ -197,9 +197,13 @@ def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[P
             other = kind.name_of(rows[first[name]])
             as_ = "" if other == called else f" as {echo(other)}, the same to GitHub,"
             where = f"first{as_} in {before.path}:{before.line}"
-            message = f"{echo(called)} is listed twice ({where})"
             named = " ".join(f"{{{{ row.{part} }}}}" for part in kind.parts)
             hint = f'name them apart, as by `item: "{named}"`' if named else "keep one of them"
+            if not named and before == rows.place(index):  # rows of one query have one place
+                where = f"first{as_} in another row of the query"
+                apart = "" if kind.column else ", or name its rows apart with `item`"
+                hint = f"let the query give each once{apart}"
+            message = f"{echo(called)} is listed twice ({where})"
             problems.append(_problem(rows, index, Fault((), message, hint)))
         else:
             first[name] = index

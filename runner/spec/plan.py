@@ -181,7 +181,8 @@ def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Prob
         if isinstance(written, str):
             used.add(written)
             if written not in there:
-                hint = did_you_mean(written, there) or f"there are: {', '.join(there)}"
+                hint = f"define it under `collections` of the plan; there are: {', '.join(there)}"
+                hint = did_you_mean(written, there) or hint
                 message = f"`{entry.name}` runs for each {echo(written)}, which is not a collection"
                 yield replace(origin.problem(message, hint=hint), rule="plan")
     for value in named.values():

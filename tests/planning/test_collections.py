@@ -91,7 +91,7 @@ def test_a_query_gives_items_without_its_nulls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (((7,), (8,), (7,)), "`7` is listed twice"),
+        (((7,), (8,), (7,)), "`7` is listed twice (first in another row of the query)"),
         (((7,), (None,)), "the item has no name: row 2 has none of `item`, `name`, `id`"),
         (((7,), ("",)), "the item of row 2 is empty"),
     ],
