@@ -180,7 +180,15 @@ def _adopt(session: Session, plan: BackfillPlan, options: ApplyOptions, why: str
     environment = session.environment(plan.path)
     digest = inputs_digest(plan.inputs, options.variables)
     nothing = ExecutionPlan(
-        plan.name, path, digest, (), (), (), metadata=plan.metadata, inputs=plan.inputs
+        plan.name,
+        path,
+        digest,
+        (),
+        (),
+        (),
+        metadata=plan.metadata,
+        inputs=plan.inputs,
+        variables=plan.variables,
     )
     with session.lock(plan.name, target.address, run_id) as lease:
         journal = session.store.start(

@@ -118,6 +118,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         coverage=coverage,
         requires=plan.requires,
         schedule=plan.schedule,
+        variables=plan.variables,
         if_empty=plan.if_empty,
         accept=reasons,
     )

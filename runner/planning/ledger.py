@@ -11,7 +11,16 @@ from typing import Literal, NamedTuple
 import orjson
 
 from runner.errors import InvalidPlan
-from runner.model import BackfillPlan, CheckResult, Covered, Input, Json, Problem, RunStatus, frozen
+from runner.model import (
+    BackfillPlan,
+    CheckResult,
+    Covered,
+    Input,
+    Json,
+    Problem,
+    RunStatus,
+    frozen,
+)
 from runner.spec.dependencies import find_cycle
 from runner.spec.units import counted
 
@@ -19,8 +28,9 @@ PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed"
 
 
 class PlanRun(NamedTuple):
-    """A run of a plan. `digest` covers its input files; `done` includes its retries. `baseline`,
-    `partial`: see `runner.model.RunRecord`."""
+    """A run of a plan. `digest` covers its input files and the variables of its command;
+    `variables` are all of them, also those of its environment. `done` includes its retries.
+    `baseline`, `partial`: see `runner.model.RunRecord`."""
 
     run_id: str
     status: RunStatus
@@ -29,6 +39,7 @@ class PlanRun(NamedTuple):
     at: float
     baseline: str | None = None
     partial: str | None = None
+    variables: Mapping[str, Json] = {}
 
 
 @frozen
@@ -62,7 +73,8 @@ def entry(
         state = "partial"
     elif latest is not None:
         if latest.done:
-            state = "applied" if latest.digest == digest else "changed"
+            same = latest.digest == digest and latest.variables == plan.variables
+            state = "applied" if same else "changed"
         elif latest.status == "sent":
             state = "sent"
         elif latest.status in ("running", "incomplete"):

@@ -145,6 +145,28 @@ def test_applied_on_one_target_is_pending_on_another(
     assert "\npending  one " in elsewhere.out
 
 
+def test_a_plan_has_changed_if_a_variable_of_its_environment_has(
+    apply: Apply, write: Write, backfill: Backfill, url: str
+) -> None:
+    plan = write("1.yaml", "one", "o/one")
+    plan.write_text(plan.read_text() + "vars: {days: 7}\n")
+
+    def state(variables: str) -> str:
+        project = "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments: {staging: "
+        plan.with_name("backfill.yaml").write_text(f"{project}{{vars: {variables}}}}}\n")
+        listed = apply("--env", "staging", "--dry-run", "--all", "--format", "json")
+        return str(json.loads(listed.out)["plans"][0]["state"])
+
+    assert state("{days: 30}") == "pending"
+    assert apply("--env", "staging").status == 0
+    found = [state(given) for given in ("{days: 30, other: 1}", "{days: 60}", "{}", "{days: 30}")]
+    assert found == ["applied", "changed", "changed", "applied"]
+    state("{days: 60}")
+    check = backfill("check", plan, "--applied", "--target", url, "--env", "staging")
+    assert check.status == 1
+    assert "its files or variables have changed since" in check.out
+
+
 def test_a_summary_names_the_environment_of_the_plans(
     apply: Apply, write: Write, tmp_path: Path, url: str
 ) -> None:

@@ -161,18 +161,22 @@ def ledger(
     query = f"""{_RECORD} WHERE plan = :plan AND {there} AND parent IS NULL
     ORDER BY started_at DESC"""
     where = {"environment": environment, **({} if address is None else {"address": address})}
-    return [
-        PlanRun(
-            record.id,
-            record.status,
-            inputs_digest(load_head(record.head).inputs, record.variables),
-            chains.is_done(connection, record) and not record.partial,
-            record.started_at,
-            record.baseline,
-            record.partial,
-        )
-        for record in map(_record, connection.rows(query, plan=plan, **where))
-    ]
+    found = map(_record, connection.rows(query, plan=plan, **where))
+    return [_in_ledger(connection, record) for record in found]
+
+
+def _in_ledger(connection: Connection, record: RunRecord) -> PlanRun:
+    head = load_head(record.head)
+    return PlanRun(
+        record.id,
+        record.status,
+        inputs_digest(head.inputs, record.variables),
+        chains.is_done(connection, record) and not record.partial,
+        record.started_at,
+        record.baseline,
+        record.partial,
+        head.variables,
+    )
 
 
 def unfinished(
