@@ -6,9 +6,11 @@ Times for machines are RFC 3339 in UTC.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, NamedTuple, TextIO
 
 from runner.model import (
@@ -167,10 +169,6 @@ def _story(story: Story) -> list[_Entry]:
     began = f"started: {record.plan} → {record.place}{again}"
     entries = [_Entry(Note(record.started_at, began, record.started_by), "started")]
     entries += [_Entry(note, note) for note in story.notes]
-    entries += [
-        _Entry(Note(wait.began, _waited(wait, names)), (wait.stage, wait.began))
-        for wait in story.waits
-    ]
     for batch in story.batches:
         later = f"round {batch.round:,}, " if batch.round > 1 else ""
         what = f"{later}batch {batch.batch:,}: {counted(batch.events, 'event')} sent"
@@ -193,7 +191,22 @@ def _story(story: Story) -> list[_Entry]:
     if record.ended_at is not None:
         note = Note(record.ended_at, f"ended: {record.status}")
         entries.append(_Entry(note, ("ended", record.status)))
+    breaks = sorted(entry.at for entry in entries)
+    for waits in _in_turn(story.waits, breaks):
+        first = waits[0]
+        entries.append(_Entry(Note(first.began, _waited(waits, names)), (first.stage, first.began)))
     return sorted(entries, key=lambda entry: entry.at)
+
+
+def _in_turn(waits: Sequence[Waited], breaks: Sequence[float]) -> Iterator[list[Waited]]:
+    """Join waits for the same reason between which nothing else happened: under `max_in_flight`
+    there is one for each request."""
+
+    def joins(one: Waited) -> tuple[object, ...]:
+        return one.stage, one.kind, one.reason, bisect_left(breaks, one.began)
+
+    for _, group in groupby(sorted(waits, key=lambda one: one.began), joins):
+        yield [*group]
 
 
 def _lost(view: RunView) -> str:
@@ -230,9 +243,14 @@ def _since(view: RunView) -> str:
     return f"started {words.moment(view.record.started_at)} UTC"
 
 
-def _waited(wait: Waited, names: dict[int, str]) -> str:
-    span = "" if wait.ended is None else f" ({format_duration(round(wait.ended - wait.began, 1))})"
-    return f"{names.get(wait.stage, wait.stage)}: waiting {wait.reason}{span}"
+def _waited(waits: Sequence[Waited], names: dict[int, str]) -> str:
+    last = waits[-1]
+    span = ""
+    if last.ended is not None:
+        spent = sum((one.ended or one.began) - one.began for one in waits)
+        times = f", {len(waits):,} times" if len(waits) > 1 else ""
+        span = f" ({format_duration(round(spent, 1))}{times})"
+    return f"{names.get(last.stage, last.stage)}: waiting {last.reason}{span}"
 
 
 def _hints(view: RunView, state: str) -> list[str]:

@@ -284,6 +284,18 @@ def test_a_summary_that_github_would_drop_is_not_written(
     assert file.stat().st_size == 1024 * 1024
 
 
+def test_waits_that_follow_each_other_take_one_line_of_the_story(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    """A batch under `max_in_flight` waits before each of its requests."""
+    with served(create_app({"app/sync": Jobs()})) as url:
+        plan = write_plan(tmp_path, repos(6) + SYNC + "max_in_flight: 1\nbatch_size: 6\n")
+        assert backfill("run", plan, "--target", url).status == 0
+    lines = [line for line in backfill("logs").out.splitlines() if "1 job is in flight" in line]
+    assert len(lines) <= 2
+    assert any(line.endswith(" times)") for line in lines)
+
+
 def test_the_story_is_followed_to_its_end_and_names_who_did_what(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:

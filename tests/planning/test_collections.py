@@ -109,6 +109,13 @@ def test_an_item_of_a_query_that_is_empty_or_twice_is_an_error(
     assert caught.value.problems[0].line
 
 
+def test_a_collection_that_no_plan_defines_is_told_where_to_define_it(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        sent(tmp_path, "repos: [o/r]")
+    hints = [problem.hint or "" for problem in caught.value.problems]
+    assert any(hint.startswith("define it under `collections` of the plan") for hint in hints)
+
+
 @pytest.mark.parametrize(
     ("begins", "ends", "every", "expected"),
     [
