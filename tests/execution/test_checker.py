@@ -10,7 +10,15 @@ from typing import Any, cast
 import pytest
 
 from runner.errors import PreflightRefused
-from runner.execution.check import Checker, QueryRunner, about_items_of, ask_now, needs_run, proving
+from runner.execution.check import (
+    Checker,
+    QueryRunner,
+    about_items_of,
+    ask_now,
+    compare_alike,
+    needs_run,
+    proving,
+)
 from runner.execution.judge import AFTER, BEFORE
 from runner.execution.pacing import Waits
 from runner.execution.ports import Journal, Resolved
@@ -502,3 +510,36 @@ def test_what_a_stage_has_found_out_as_it_started_is_what_is_to_be_proved(
     resolved = Resolved(of_stage, checks=dict.fromkeys(about_items_of(plan, of_stage).checks, now))
     (found,) = proving(plan, resolved, begun=begun).checks
     assert found.question == asked(items)
+
+
+@pytest.mark.parametrize("each", [True, False])
+@pytest.mark.parametrize(
+    ("expect", "names", "asked"),
+    [
+        (Expect("n", change="decreased"), "ab", False),
+        (Expect("n", change="decreased"), "ba", False),
+        (Expect("n", change="decreased"), "abc", True),
+        (FIVE, "abc", False),
+    ],
+)
+def test_a_figure_from_before_is_asked_for_again_exactly_if_it_is_about_other_items(
+    expect: Expect, names: str, each: bool, asked: bool
+) -> None:
+    """Asked again for the same items, it would be compared with itself."""
+
+    def about(names: str) -> Check:
+        key = "item" if each else None
+        given = BoundQuestion(Query("q"), {"users": [*names]}, "users", key, tuple(names))
+        return check(expect=expect, question=given)
+
+    def figures(names: str) -> Table:
+        return Table(("item", "n"), tuple((name, ord(name)) for name in names))
+
+    then = Made([about("ab")], figures(names))
+    then.journal.remember("before c", [["item", "n"], [["a", 9], ["b", 9]]])
+    plan = replace(then.checker.plan, checks=(about(names),))
+    asyncio.run(compare_alike(then.checker.queries, then.checker.plan, plan))
+    assert bool(then.database.asked) == asked
+    kept = [["a", 9], ["b", 9]] if each else [["a", 97], ["b", 98]]
+    found = [list(row) for row in cast(Any, then.journal.answers["before c"])[1]]
+    assert found == ([*kept, ["c", 99]] if asked else [["a", 9], ["b", 9]])
