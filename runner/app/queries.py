@@ -151,7 +151,9 @@ def coverage(
     if not plan.coverage:
         hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
         raise UsageError(f"{path} has no coverage to ask for", hint=hint)
-    before, after = _measured(session, run, plan) if run else ({}, {})
+    before, after = NONE, NONE
+    if run:
+        plan, before, after = _measured(session, run, plan)
     for note in of_all_items(plan):
         session.reporter.note(note)
     return covered_now(session, path, plan, before, after)
@@ -214,11 +216,16 @@ def covered_now(
 
 def _measured(
     session: Session, run: str, plan: ExecutionPlan
-) -> tuple[Mapping[str, Table], Mapping[str, Table]]:
-    """Return the journal's figures from before and after the run, for the selected items."""
+) -> tuple[ExecutionPlan, Mapping[str, Table], Mapping[str, Table]]:
+    """Return the plan with the questions about the run's items, or about the selected ones, and
+    the journal's figures from before and after the run."""
     record = session.reader.find(run)
     _refuse_another(record, plan)
     journal = session.reader.reading(record)
+    if plan.partial is None:  # today, a query may give others than those of the run
+        of_run = {measure.name: measure for measure in session.reader.glance(record).plan.coverage}
+        measures = tuple(of_run.get(measure.name, measure) for measure in plan.coverage)
+        plan = replace(plan, coverage=measures)
     before, after = (
         {
             measure.name: _selected(plan, measure.question, table)
@@ -229,7 +236,7 @@ def _measured(
     )
     if not before:
         raise UsageError(f"run {record.id} has no record of the coverage before it")
-    return before, after
+    return plan, before, after
 
 
 def _selected(plan: ExecutionPlan, question: BoundQuestion, table: Table) -> Table:

@@ -67,10 +67,11 @@ def session(tmp_path: Path) -> Iterator[Session]:
         yield session
 
 
-def ran(plan: Path) -> str:
+def ran(plan: Path, limit: int | None = None) -> str:
     environ = {"BACKFILL_DATABASE_URL": f"sqlite:///{plan.parent / 'app.db'}"}
     with runner.Session(str(plan.parent / "state.db"), environ=environ) as session:
-        return session.run(session.plan(plan)).run_id
+        chosen = Selectors(limit=limit) if limit else None
+        return session.run(session.plan(plan, selectors=chosen)).run_id
 
 
 def changed(plan: Path, what: str) -> None:
@@ -312,3 +313,21 @@ def test_coverage_of_a_run_is_of_its_plan_and_of_the_items_that_are_selected(
     plan.write_text(plan.read_text("utf-8").replace("name: test", "name: other"), "utf-8")
     with pytest.raises(PreflightRefused, match="is of the plan test, not of other"):
         coverage(session, str(plan), run=run)
+
+
+@pytest.mark.parametrize("limit", [1, None])
+def test_coverage_of_a_run_is_of_its_items_though_the_plans_query_gives_others_by_now(
+    session: Session, plan: Path, limit: int | None
+) -> None:
+    """A plan selects what is missing: after a run of a part of it, only the rest."""
+    changed(plan, "insert into c values ('o/r1', 2, 0)")
+    asked = '{query: "select item, total, done from c where item in :repos"}'
+    missing = 'repos: [{query: "select item as repo from c where done < total order by item"}]\n'
+    body = BODY.partition("coverage:")[0].replace(repos(5), missing)
+    assert missing in body
+    write_plan(plan.parent, body + f"coverage: {{issues: {asked}}}\n")
+    run = ran(plan, limit)
+    changed(plan, "update c set done = total where item = 'o/r0'")
+    found = coverage(session, str(plan), run=run)["issues"]
+    assert [one.item for one in found] == ["o/r0", "o/r1"][:limit]
+    assert all(one.before is not None for one in found)
