@@ -279,7 +279,7 @@ async def _ask_once(guards: Sequence[Guard], stop: asyncio.Event, observer: Obse
             await ask(guard, stop, partial(observer.note, late))
         except GuardUnanswered as error:
             message = f"the guard `{guard.name}` cannot be asked: {error}"
-            raise PreflightRefused(message, hint="nothing was sent") from None
+            raise PreflightRefused(message, hint="without its answer, nothing is sent") from None
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -84,7 +84,7 @@ def confirm(
         raise PreflightRefused(message, hint="say --yes")
     before()
     if ask and session.confirm and not session.confirm(f"Send {events} to {target.name}?"):
-        raise PreflightRefused("not confirmed; nothing was sent")
+        raise PreflightRefused("not confirmed: nothing is sent")
 
 
 def refuse_own_files(plan: ExecutionPlan, options: RunOptions) -> None:

@@ -262,7 +262,7 @@ def test_a_server_that_is_away_leaves_no_run_behind_and_names_none(
     write("1.yaml", "one", "o/one")
     done = backfill("apply", tmp_path / "plans", "--target", "http://127.0.0.1:9")
     assert done.status == 6
-    assert "nothing was sent; run the command again once it answers" in done.err
+    assert "nothing is sent; run the command again once it answers" in done.err
     assert "resume" not in done.err
 
 

@@ -47,7 +47,7 @@ class Connection:
         try:
             await self.jobs.probe()
         except TargetDown as error:
-            hint = "nothing was sent; run the command again once it answers"
+            hint = "nothing is sent; run the command again once it answers"
             raise TargetDown(str(error), hint=hint) from None
         except KeyRefused as error:
             if self.target.signing_keys:
