@@ -27,8 +27,11 @@ LATE = 900.0  # seconds that workers may be late for a run that is left to them
 _ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 SECONDS = 60.0  # without a sign of life, after which anybody may take over a lease
 
-_HELD = """
-SELECT leases.*, {now} AS now, runs.status AS status, runs.wanted AS wanted
+HOLDS = """FROM holds WHERE holds.address = runs.address
+  AND (holds.until IS NULL OR holds.until > {now})"""
+_HELD = f"""
+SELECT leases.*, {{now}} AS now, runs.status AS status, runs.wanted AS wanted,
+(SELECT holds.target {HOLDS}) AS hold
 FROM leases LEFT JOIN runs ON runs.id = leases.run_id WHERE leases.name = :name
 """
 _RENEW = f"""
@@ -163,6 +166,8 @@ def who(environ: Mapping[str, str], *, agent: bool = False) -> str:
 def _held(held: Any) -> LockHeld:
     wait = "`run`, `resume` and `retry` wait for it with --wait-lock 10m"
     wait = f"{wait}; `backfill cancel {held.run_id}` ends it"
+    if held.hold:
+        wait = f"{held.hold} is held: `backfill resume --target {held.hold}` releases it"
     if held.wanted == "pause":
         wait = f"it is paused: `backfill resume {held.run_id}` lets it go on"
     if _waits(held):

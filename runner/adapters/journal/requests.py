@@ -8,15 +8,13 @@ from typing import Any
 import orjson
 
 from runner.adapters.journal.database import Connection, listed
-from runner.adapters.journal.leases import Lease
+from runner.adapters.journal.leases import HOLDS, Lease
 from runner.execution.ports import Answer, Chunk, Control, Latest, Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
 from runner.model import ENDED, UNDECIDED, Job, kind_of_failure
 
-_HOLDS = """FROM holds WHERE holds.address = runs.address
-  AND (holds.until IS NULL OR holds.until > {now})"""
 CONTROL = f"""SELECT wanted, batch_size, delay, max_in_flight,
-(SELECT holds.target || ' is held: ' || holds.reason {_HOLDS}) AS hold FROM runs WHERE id = :run"""
+(SELECT holds.target || ' is held: ' || holds.reason {HOLDS}) AS hold FROM runs WHERE id = :run"""
 
 # A single statement, since each costs a round trip to a server. It checks that the lease is held,
 # that control requests are unchanged and that the target is not held, and locks the lease until the
@@ -32,7 +30,7 @@ WHERE leases.name = :name AND leases.token = :token
   AND coalesce(runs.batch_size, -1) = :batch_size
   AND coalesce(runs.delay, -1) = :delay
   AND coalesce(runs.max_in_flight, -1) = :max_in_flight
-  AND NOT EXISTS (SELECT 1 {_HOLDS})
+  AND NOT EXISTS (SELECT 1 {HOLDS})
 {{lock}}
 """
 

@@ -32,6 +32,20 @@ def test_a_second_start_is_told_who_holds_the_lock_since_when_and_from_where(
     assert "--wait-lock" in str(e.value.hint)
 
 
+def test_if_its_target_is_held_the_holder_goes_on_once_that_is_released(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    plan = make_plan(tmp_path, BODY)
+    start_journal(store, plan)
+    store.hold(ORIGIN, "there", "incident", None)
+    with pytest.raises(LockHeld) as held:
+        store.lock(plan.name, ORIGIN, "01BBB")
+    assert "there is held: `backfill resume --target there` releases it" in str(held.value.hint)
+    store.let_go(ORIGIN)
+    with pytest.raises(LockHeld) as waiting:
+        store.lock(plan.name, ORIGIN, "01BBB")
+    assert "--wait-lock" in str(waiting.value.hint)
+
+
 def test_another_plan_or_target_is_another_lock(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     store.lock("plan", "http://x", "01AAA")
