@@ -47,6 +47,26 @@ def test_retired_words_do_not_come_back() -> None:
     assert found == []
 
 
+_WITHOUT_RUN = re.compile(r"`backfill (?:cancel|pause|resume|retry|tune)`")
+
+
+def test_messages_name_no_command_that_is_refused_as_it_stands() -> None:
+    """These commands need a run; help, which explains them, may name them alone."""
+    found = []
+    for path in sorted((ROOT / "runner").rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        nodes = [node for node in ast.walk(tree) if isinstance(node, owners) and node.body]
+        explained = {id(one.value) for node in nodes if isinstance(one := node.body[0], ast.Expr)}
+        found += [
+            f"{path.name}:{node.lineno}: {node.value}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if id(node) not in explained and _WITHOUT_RUN.search(node.value)
+        ]
+    assert found == []
+
+
 # What is counted, and figures that are never 1: bounds (in capitals), rates, what is too many.
 _NOUNS = """answers|attempts|batches|cases|cells|changes|characters|checks|columns|events|files|ids
 |functions|items|jobs|points|plans|problems|questions|repositories|requests|retries|rounds|rows|runs

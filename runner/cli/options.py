@@ -505,7 +505,5 @@ def refuse_detached() -> None:
         if given(name):
             option = f"--{name.replace('_', '-')}"
             message = f"{option} does nothing with --detach: a worker drives the run"
-            hint = (
-                "use `backfill pause` to hold the run, and `backfill serve --grace` for the workers"
-            )
+            hint = "`backfill pause RUN` holds it, and `backfill serve --grace` is for the workers"
             raise UsageError(message, hint=hint)

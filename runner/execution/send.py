@@ -350,7 +350,7 @@ def _contradicted(chunk: Chunk, refusal: RequestTooLarge) -> Incomplete:
     """The error if a request may have been accepted: cutting it anew would change the ids of its
     events."""
     message = f"batch {chunk.batch} of {chunk.operation}: an answer was lost, and then {refusal}"
-    return Incomplete(message, hint="`backfill resume` looks for its jobs first")
+    return Incomplete(message, hint="`backfill resume RUN` looks for its jobs first")
 
 
 @frozen

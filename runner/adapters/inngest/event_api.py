@@ -120,7 +120,7 @@ class HttpEventApi:
             found, sent = counted(len(taken), "id"), counted(count, "event")
             message = f"{self.target.name} answered with {found} for {sent}"
             hint = (
-                "it is not known which events it accepted; `backfill resume` sends the same "
+                "it is not known which events it accepted; `backfill resume RUN` sends the same "
                 "request again"
             )
             raise TargetError(message, hint=hint)

@@ -65,7 +65,7 @@ class Retry:
                 await self.sleep(wait)
             if wait is None or self.stopped():
                 self._is_back()
-                hint = "once it answers again, `backfill resume` continues the run"
+                hint = "once it answers again, `backfill resume RUN` continues the run"
                 raise TargetDown(f"{what}: {fault}", hint=hint) from None
 
     async def patiently(

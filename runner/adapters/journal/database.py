@@ -298,7 +298,7 @@ class _Transaction:
                 unanswered = self._token
             if not self._kept.again(self.raw):
                 message = f"the state in {self._database.where} was away and has changed since"
-                raise TargetError(message, hint="`backfill resume` continues the run")
+                raise TargetError(message, hint="`backfill resume RUN` continues the run")
             try:
                 return last(self.raw)
             except dialect.errors as error:
@@ -324,7 +324,7 @@ def _commit(raw: Any) -> Any:
 
 
 _SENT = "what was sent is in it"
-_DISK = f"free some disk space; {_SENT}, and `backfill resume` continues the run"
+_DISK = f"free some disk space; {_SENT}, and `backfill resume RUN` continues the run"
 _OTHERWISE = f"{_SENT}; free the disk or the lock, or name another state with --state"
 _HINTS = {
     "full": _DISK,
@@ -502,7 +502,7 @@ class _Postgresql:
 
 
 _AWAY = (
-    "nothing is sent while the state is away; once it is back, `backfill resume` "
+    "nothing is sent while the state is away; once it is back, `backfill resume RUN` "
     "continues what was under way"
 )
 _OWN = (
