@@ -200,7 +200,8 @@ class _Run:
         """Wait for jobs that still run in a stage that was done when sent, and report the wait."""
         if self.context.stop.is_set() or not follower.out(stage):
             return
-        self.tracker.waiting(stage, Waiting("for its jobs to end", "jobs"))
+        then = " before it stops" if self._must_stop() else ""
+        self.tracker.waiting(stage, Waiting(f"for its jobs to end{then}", "jobs"))
         await follower.settled(stage)
         self.tracker.waiting(stage, None)
 

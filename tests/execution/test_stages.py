@@ -437,6 +437,20 @@ def test_jobs_of_a_stage_that_is_done_when_sent_are_waited_for_at_the_end(
     assert run.journal.totals().completed == 8
 
 
+def test_a_run_that_a_failure_has_stopped_says_so_while_it_waits_for_its_jobs(
+    tmp_path: Path,
+) -> None:
+    run = Run(
+        tmp_path,
+        body="batch_size: 2\n",
+        slow_jobs={"o/r0"},
+        bad={"o/r1"},
+        sleeps=dict.fromkeys(range(8, 60, 4), finish),
+    )
+    assert run.drive() == Ending("complete")
+    assert run.waits[-1] == "for its jobs to end before it stops"
+
+
 @pytest.mark.parametrize("how", ["cancelled", "stopped"])
 def test_jobs_of_what_was_sent_are_not_waited_for_by_a_run_that_is_ended(
     tmp_path: Path, how: str
