@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ Schema = dict[str, Any]
 _OF_OTHERS = frozenset({"message", "seen", "item", "items", "waiting", "reason", "notes", "unmet"})
 _OURS = frozenset({"problems", "warnings", "policy", "operations"})
 Given = Mapping[str, Any]
+_MOST_FAULTS = 10
 
 
 def inside(name: str) -> str:
@@ -117,9 +119,11 @@ def arguments(required: tuple[str, ...], properties: Mapping[str, Schema]) -> Sc
 
 def refuse_unfit(schema: Schema, given: Mapping[str, Any]) -> None:
     """Raise `UsageError` for arguments that the schema does not allow."""
-    for path, message, hint in explain_contract(schema, dict(given)):
-        where = ".".join(map(str, path)) or "the arguments"
-        raise UsageError(f"{where}: {message}", hint=hint)
+    faults = [*islice(explain_contract(schema, dict(given)), _MOST_FAULTS)]
+    if faults:
+        named = [(".".join(map(str, path)) or "the arguments", said) for path, said, _ in faults]
+        takes = f"it takes {', '.join(schema['properties'])}" if schema["properties"] else None
+        raise UsageError("; ".join(f"{where}: {said}" for where, said in named), hint=takes)
 
 
 def result(names: tuple[str, ...]) -> Schema:

@@ -224,6 +224,16 @@ def test_arguments_that_do_not_fit_are_refused_in_words(
     assert "Traceback" not in reply.said
 
 
+def test_everything_that_is_wrong_with_a_call_is_said_at_once_with_what_the_tool_takes(
+    agent: Agent,
+) -> None:
+    """The nearest of all names was suggested instead, which was not the one that was missing."""
+    said = agent("validate", paths=["x"]).said
+    assert "`plan` is missing" in said
+    assert "`paths` is not a known key" in said
+    assert "hint: it takes plan, vars, strict" in said
+
+
 @pytest.mark.parametrize("name", ["../outside.yaml", "/etc/passwd", "-", "/dev/stdin", "link.yaml"])
 @pytest.mark.parametrize("tool", ["plan", "run", "validate", "operations", "doctor"])
 def test_files_outside_are_not_opened(agent: Agent, tool: str, name: str) -> None:
