@@ -45,16 +45,19 @@ _MAX_WAITING = 4 * bounds.MAX_BYTES
 # Types with Python values of their own; all others come as PostgreSQL writes them.
 _OWN = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8"))
 _QUOTED = re.compile(r'["«„](.+?)["»“]')  # how its messages quote names
-# Tables that a question or its refusal names: a view's own tables are not in the query. Anyone may
-# read a table's size; a partitioned table has none of its own.
+# Tables that a question or its refusal names, and that this transaction has asked: a view's own
+# tables are not in the query, and other schemas may have tables of the same name. Anyone may read
+# a table's size; a partitioned table has none of its own.
 _FILTERED = """
 SELECT c.relname, c.oid::regclass::text, (
     SELECT coalesce(sum(pg_relation_size(t.relid)), 0) FROM pg_partition_tree(c.oid) t
   ) + pg_relation_size(c.oid)
 FROM pg_class c
-WHERE c.relrowsecurity AND row_security_active(c.oid)
+WHERE c.oid IN (SELECT relation FROM pg_locks WHERE pid = pg_backend_pid())
+  AND c.relrowsecurity AND row_security_active(c.oid)
   AND has_table_privilege(c.oid, 'SELECT')
-  AND (c.relname = ANY(%(named)s) OR %(sql)s ~* ('\\m' || c.relname || '\\M'))
+  AND (c.relname = ANY(%(named)s) OR %(sql)s ~* ('(?<![\\w$])'
+    || regexp_replace(replace(c.relname, '"', '""'), '(\\W)', '\\\\\\1', 'g') || '(?![\\w$])'))
 ORDER BY c.relname
 """
 # The default formats, which a role may have changed.
@@ -168,7 +171,9 @@ def _filtering(
             if not connection.closed:
                 connection.execute("ROLLBACK")
         _begin(connection, url, statement)
-        tables = cursor.execute(_FILTERED, {"named": named, "sql": statement.sql}).fetchall()
+        cursor.execute(statement.sql.encode(), {**statement.bound, LIMIT: 0})
+        asked = statement.sql.replace("%%", "%")
+        tables = cursor.execute(_FILTERED, {"named": named, "sql": asked}).fetchall()
         found = [RowSecurity(name, _is_blind(cursor, where, size)) for name, where, size in tables]
         connection.execute("ROLLBACK")
     return found

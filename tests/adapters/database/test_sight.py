@@ -96,6 +96,41 @@ def test_a_table_that_is_empty_blinds_nobody(schema: Schema) -> None:
     assert schema.seen() == [FILTERED]
 
 
+@pytest.mark.parametrize(
+    "name", ["a+b", "par(en", "*", "[x", 'we"ird', "50%", "$cash$", "Mixed Case", "back\\slash"]
+)
+def test_a_table_is_found_by_whatever_name_and_disturbs_no_other(schema: Schema, name: str) -> None:
+    quoted = '"' + name.replace('"', '""') + '"'
+    schema.sql(
+        f"CREATE TABLE {quoted} AS SELECT * FROM items",
+        f"ALTER TABLE {quoted} ENABLE ROW LEVEL SECURITY",
+        f"GRANT SELECT ON {quoted} TO $me",
+        "ALTER TABLE items ENABLE ROW LEVEL SECURITY",
+    )
+    assert schema.seen() == [BLIND]
+    assert schema.seen(f"SELECT id FROM items JOIN {quoted} USING (id)") == sorted(
+        [BLIND, RowSecurity(name, blind=True)]
+    )
+
+
+@pytest.mark.parametrize("usage", ["GRANT USAGE ON SCHEMA $me_2 TO $me", "SELECT 1"])
+def test_a_table_of_that_name_in_another_schema_is_another_one(schema: Schema, usage: str) -> None:
+    """As with a schema for each tenant."""
+    schema.sql(
+        "ALTER TABLE items ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY mine ON items TO $me USING (true)",
+        "CREATE SCHEMA $me_2",
+        "CREATE TABLE $me_2.items AS SELECT * FROM items",
+        "ALTER TABLE $me_2.items ENABLE ROW LEVEL SECURITY",
+        "GRANT SELECT ON $me_2.items TO $me",
+        usage,
+    )
+    try:
+        assert schema.seen() == [FILTERED]
+    finally:
+        schema.sql("DROP SCHEMA $me_2 CASCADE")
+
+
 def test_who_bypasses_policies_sees_all(schema: Schema) -> None:
     schema.sql("ALTER TABLE items ENABLE ROW LEVEL SECURITY", "ALTER ROLE $me BYPASSRLS")
     assert schema.seen() == []
