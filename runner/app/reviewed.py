@@ -41,10 +41,11 @@ class Reviewed:
 
 
 def refuse_used(session: Session, run_id: str) -> None:
-    """Raise `StalePlan` if the state has the run already: a saved plan is sent once."""
+    """Raise `StalePlan` if the state has the run already: a plan that was saved, or that a program
+    has made, is sent once."""
     if record := session.store.known(run_id):
-        message = f"this saved plan was run already: run {record.id} is {record.status}"
-        hint = f"see `backfill status {record.id}`, or {AGAIN}"
+        message = f"this plan was run already: run {record.id} is {record.status}"
+        hint = f"see `backfill status {record.id}`, or plan again; if it was saved, {AGAIN}"
         raise StalePlan(message, hint=hint)
 
 

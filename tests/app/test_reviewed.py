@@ -99,7 +99,7 @@ def test_it_is_run_once(session: Session, tmp_path: Path) -> None:
     refuse_used(session, "RUN1")
     journal = start_journal(session.store, make_plan(tmp_path, BODY))
     journal.end("failed")
-    with pytest.raises(StalePlan, match="this saved plan was run already: run RUN1 is failed"):
+    with pytest.raises(StalePlan, match="this plan was run already: run RUN1 is failed"):
         refuse_used(session, "RUN1")
 
 

@@ -48,6 +48,17 @@ def test_files_may_be_given_as_paths(tmp_path: Path) -> None:
                 ask(plan)
 
 
+def test_what_was_planned_is_run_once_and_the_refusal_says_to_plan_again(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text("def sync(event):\n    pass\n")
+    plan = write_plan(tmp_path, repos(2) + HANDLED + "operations: [sync]\n")
+    with runner.Session(state=tmp_path / "state.db") as session:
+        planned = session.plan(plan)
+        session.run(planned)
+        with pytest.raises(runner.StalePlan, match=r"^this plan was run already") as again:
+            session.run(planned)
+    assert "or plan again" in (again.value.hint or "")
+
+
 def test_a_run_asks_its_questions_once_and_what_is_planned_before_it_more_patiently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def test_a_saved_plan_is_sent_event_for_event_and_once(
         assert sorted(jobs.items) == [f"o/r{number}" for number in range(5)]
         again = backfill("run", saved)
         assert again.status == 5
-        assert f"this saved plan was run already: run {run_id} is completed" in again.err
+        assert f"this plan was run already: run {run_id} is completed" in again.err
     assert len(jobs.items) == 5
 
 
