@@ -99,7 +99,7 @@ def _figures(summary: Summary) -> str:
         parts.append(counted(totals.jobs, "job"))
     parts += words.outcomes(totals.outcomes)
     if not_followed := totals.sent - sum(totals.outcomes.values()):
-        parts.append(f"{not_followed:,} not followed to their end")
+        parts.append(f"{not_followed:,} not followed to the end")
     return ", ".join(parts)
 
 

@@ -59,7 +59,7 @@ def still_open(view: RunView, stage: StageRecord) -> str | None:
     there are none."""
     if not stage.open:
         return None
-    left = "not followed to their end" if view.record.follow else "not followed"
+    left = "not followed to the end" if view.record.follow else "not followed"
     return f"{stage.open:,} {'running' if view.follows else left}"
 
 

@@ -109,11 +109,11 @@ def test_what_a_cancelled_run_has_left_alone_is_neither_running_nor_left_to_do(
     assert open_ >= 3
     assert (stage["running"], stage["not_followed"], told["left"]) == (0, open_, None)
     assert told["reason"] == "cancelled by an operator"
-    words = f"{stage['sent']}/60 sent, {open_} not followed to their end, 1 completed"
+    words = f"{stage['sent']}/60 sent, {open_} not followed to the end, 1 completed"
     assert f"1. sync: {words}\n" in backfill("status").out
     backfill("report", "--html", "run.html")
     page = Path("run.html").read_text("utf-8")
-    assert f"{open_} not followed to their end" in page
+    assert f"{open_} not followed to the end" in page
     assert f"{open_} running" not in page
     stage_line, *notes = backfill("status", "--watch").err.splitlines()
     assert stage_line == f"1. sync: {stage['sent']}/60 sent, 1 completed"

@@ -32,7 +32,7 @@ def test_a_failed_run_reads_as_written_here() -> None:
         "\n"
         "FAILED  test → embedded, in 1m1.2s\n"
         "1,004 of 1,005 events accepted, 1,003 jobs, 1,001 completed, 2 failed, "
-        "1 rejected, 1 not followed to their end\n"
+        "1 rejected, 1 not followed to the end\n"
         "failures:\n"
         "  sync: no such repo\n"
         "    2 events: o/a, o/b\n"
