@@ -351,7 +351,7 @@ def _instant(written: Json, zone: tzinfo, notes: _Notes | None = None) -> dateti
 def _noted(check: Check, notes: _Notes, since: Since | None) -> str | None:
     said = []
     if notes.zoneless:
-        whose = "as `timezone` says" if check.question.query.timezone else "the session's"
+        whose = "as `timezone` says" if check.question.query.timezone else "the zone of the session"
         zone = f"{since.called if since else 'UTC'}, {whose}"
         said.append(f"`{check.expect.column}` has no zone and was read in {zone}")
     if notes.full:

@@ -321,4 +321,7 @@ def test_times_without_a_zone_are_read_in_the_roles_session_which_is_noted(
         (check,) = (c for c in json.loads(result.out)["checks"] if c["name"] == "synced")
         assert check["ok"] == (status == 0)
         if check["ok"]:
-            assert "has no zone and was read in Pacific/Kiritimati, the session's" in check["note"]
+            assert (
+                "has no zone and was read in Pacific/Kiritimati, the zone of the session"
+                in check["note"]
+            )

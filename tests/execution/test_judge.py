@@ -281,8 +281,18 @@ def test_what_is_not_newer_is_shown_beside_what_it_had_to_be_newer_than(
     ("written", "zone", "since", "note"),
     [
         ("2026-01-01T00:00Z", None, STARTED, None),
-        ("2026-01-01", None, STARTED, "`pct` has no zone and was read in UTC, the session's"),
-        ("2026-01-01", None, None, "`pct` has no zone and was read in UTC, the session's"),
+        (
+            "2026-01-01",
+            None,
+            STARTED,
+            "`pct` has no zone and was read in UTC, the zone of the session",
+        ),
+        (
+            "2026-01-01",
+            None,
+            None,
+            "`pct` has no zone and was read in UTC, the zone of the session",
+        ),
         (
             "2026-01-01",
             "Asia/Tokyo",

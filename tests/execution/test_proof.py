@@ -111,7 +111,7 @@ def test_newer_than_the_runs_start_needs_a_row_of_each_that_is(
     late = {name: isinstance(after[name], float) and after[name] > 0 for name in ITEMS}  # type: ignore[operator]
     assert verdict.holds == all(late.values())
     if verdict.holds:
-        assert verdict.note == f"`at` has no zone and was read in {called}, the session's"
+        assert verdict.note == f"`at` has no zone and was read in {called}, the zone of the session"
 
 
 @given(FIGURES, st.integers(0, 3), st.integers(0, 3))
