@@ -147,11 +147,13 @@ class Session(base.Session):
         the plan is under way, and `TargetError` or `Incomplete` if the run ends early: `resume`
         continues it.
         """
+        _refuse_unplanned(plan)
         with self._observed(observer):
             return run(self, plan, options)
 
     def submit(self, plan: Prepared, options: RunOptions = _YES) -> Submitted:
         """Leave the run to the workers (`backfill serve`) that share this state."""
+        _refuse_unplanned(plan)
         return submit(self, plan, options)
 
     def resume(
@@ -283,3 +285,10 @@ class Session(base.Session):
             yield
         finally:
             self.reporter = before
+
+
+def _refuse_unplanned(plan: object) -> None:
+    """Raise `UsageError` for anything else than a plan that is ready to run, such as its path."""
+    if not isinstance(plan, Prepared):
+        hint = "give what `session.plan(PATH)` has returned"
+        raise UsageError(f"a {type(plan).__name__} cannot be run", hint=hint)

@@ -59,6 +59,17 @@ def test_what_was_planned_is_run_once_and_the_refusal_says_to_plan_again(tmp_pat
     assert "or plan again" in (again.value.hint or "")
 
 
+def test_only_what_was_planned_is_run(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(2) + HANDLED + "operations: [sync]\n")
+    with runner.Session(state=tmp_path / "state.db") as session:
+        for other in (plan, str(plan), session.plan(plan).plan):
+            for use in (session.run, session.submit):
+                with pytest.raises(runner.UsageError, match=r"cannot be run") as refused:
+                    use(other)  # type: ignore[arg-type]
+                assert refused.value.hint == "give what `session.plan(PATH)` has returned"
+        assert session.runs() == []
+
+
 def test_a_run_asks_its_questions_once_and_what_is_planned_before_it_more_patiently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
