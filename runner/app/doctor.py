@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runner.adapters.inngest.target import Target
-from runner.app.approval import refuse_unapproved
+from runner.app.approval import FOLDER, refuse_unapproved
 from runner.app.build import build, handler_warnings
 from runner.app.notify import examine_hooks
 from runner.app.session import HERE, Session, blocking
@@ -147,6 +147,9 @@ def _allowed(plan: ExecutionPlan, target: Target) -> list[Finding]:
         refuse_unapproved(plan, target)
     except PreflightRefused as error:
         found.append(failed("approval", error))
+    else:
+        if plan.needs_approval:
+            found.append(Finding("approval", "ok", f"a file in `{FOLDER}` names its digest"))
     return found
 
 

@@ -118,14 +118,20 @@ def test_what_the_policy_does_not_allow_is_a_fault(
     assert [one for one, _ in findings] == expected
 
 
-def test_an_approval_that_is_missing_is_a_fault(session: Session, tmp_path: Path) -> None:
+def test_a_needed_approval_is_there_or_its_lack_is_a_fault(
+    session: Session, tmp_path: Path
+) -> None:
     plan = write_plan(tmp_path, f"{PLAN}approval: {{required: true}}\n")
     ((level, message),) = of("approval", found(session, plan))
     assert (level, "needs an approval" in message) == ("fail", True)
     digest = build(session, str(plan), {}).execution_plan.digest
     (tmp_path / "approvals").mkdir()
     (tmp_path / "approvals" / "x").write_text(digest, "utf-8")
-    assert of("approval", found(session, plan)) == []
+    assert of("approval", found(session, plan)) == [
+        ("ok", "a file in `approvals` names its digest")
+    ]
+    write_plan(tmp_path, PLAN)
+    assert of("approval", found(session, plan)) == [], "it needs none"
 
 
 def test_what_keeps_a_plan_from_being_built_is_found(session: Session, tmp_path: Path) -> None:
