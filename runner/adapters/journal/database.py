@@ -125,7 +125,8 @@ class Dialect(Protocol):
 
     def spell(self, statement: str) -> str: ...
 
-    def is_gone(self, connection: Any) -> bool: ...
+    def is_away(self, connection: Any, error: Exception) -> bool:
+        """Whether the statement that failed may succeed later, on another connection."""
 
     def token(self, connection: Any) -> Any:
         """Return an id of the transaction; None if a commit's answer cannot get lost."""
@@ -215,9 +216,9 @@ class Database:
             try:
                 raw.execute(begin)
             except BaseException as error:
-                gone = isinstance(error, self.dialect.errors) and self.dialect.is_gone(raw)
+                away = isinstance(error, self.dialect.errors) and self.dialect.is_away(raw, error)
                 raw.close()
-                if not gone:
+                if not away:
                     raise
             else:
                 return raw, True
@@ -264,8 +265,8 @@ class _Transaction:
     def do(self, statement: Callable[[Any], T]) -> T:
         try:
             found = statement(self.raw)
-        except self._database.dialect.errors:
-            if not self._broke():
+        except self._database.dialect.errors as error:
+            if not self._is_away(error):
                 raise
             found = self._made_again(statement)
         if self._database.is_patient:
@@ -275,13 +276,13 @@ class _Transaction:
     def commit(self) -> None:
         try:
             _commit(self.raw)
-        except self._database.dialect.errors:
-            if not self._broke():
+        except self._database.dialect.errors as error:
+            if not self._is_away(error):
                 raise
             self._made_again(_commit)
 
-    def _broke(self) -> bool:
-        return self._database.is_patient and self._database.dialect.is_gone(self.raw)
+    def _is_away(self, error: Exception) -> bool:
+        return self._database.is_patient and self._database.dialect.is_away(self.raw, error)
 
     def _made_again(self, last: Callable[[Any], T]) -> T:
         """Repeat all statements, and the `last` one, on another connection, which may break as
@@ -302,7 +303,7 @@ class _Transaction:
             try:
                 return last(self.raw)
             except dialect.errors as error:
-                if dialect.is_gone(self.raw):
+                if dialect.is_away(self.raw, error):
                     raise
                 raise _Refused(error) from error
 
@@ -313,7 +314,7 @@ class _Transaction:
 
 
 class _Refused(Exception):
-    """The error of a connection that is open: a retry would not help."""
+    """The error of a state that is not away: a retry would not help."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -326,12 +327,14 @@ def _commit(raw: Any) -> Any:
 _SENT = "what was sent is in it"
 _DISK = f"free some disk space; {_SENT}, and `backfill resume RUN` continues the run"
 _OTHERWISE = f"{_SENT}; free the disk or the lock, or name another state with --state"
+_FREE_THE_LOCK = (
+    "another process keeps it locked: end that process, or name another state with --state"
+)
 _HINTS = {
     "full": _DISK,
     "disk i/o": _DISK,
     "readonly": "make the file and its folder writable, or name another state with --state",
-    "locked": "another process keeps it locked: end that process, or name another state with "
-    "--state",
+    "locked": _FREE_THE_LOCK,
     "malformed": (
         "the file is damaged: save what can be read with `sqlite3 FILE .recover | "
         "sqlite3 NEW`; resume a run that is in it with --state sqlite:///NEW"
@@ -442,7 +445,7 @@ class _Sqlite:
             message = f"the folder for the state cannot be created: {error}"
             raise TargetError(message, hint="name another place with --state") from None
 
-    def is_gone(self, _connection: Any) -> bool:
+    def is_away(self, _connection: Any, _error: Exception) -> bool:
         return False
 
     def token(self, _connection: Any) -> Any:
@@ -475,16 +478,17 @@ class _Postgresql:
         self._url, self.where = url, url.shown
         self.errors: type[Exception] = driver.load().Error
         # No session settings: behind a pooler, the next transaction runs in another session.
-        settings = driver.settings(url)
+        settings = f"SET LOCAL lock_timeout = '{driver.PATIENCE}s'; {driver.settings(url)}"
         self.begin_read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
-        self.begin_write = f"BEGIN; {settings}"
+        # Whatever the role's default is: stricter levels fail if two processes write one row.
+        self.begin_write = f"BEGIN ISOLATION LEVEL READ COMMITTED; {settings}"
 
     def open(self) -> tuple[Any, bool]:
         network: dict[str, Any] = {"keepalives_idle": 30, "tcp_user_timeout": 30_000}
         return driver.connect(self._url, autocommit=True, **network), True
 
-    def is_gone(self, connection: Any) -> bool:
-        return bool(connection.closed)
+    def is_away(self, connection: Any, error: Exception) -> bool:
+        return bool(connection.closed) or getattr(error, "sqlstate", None) == _LOCKED
 
     def token(self, connection: Any) -> Any:
         return connection.execute("SELECT txid_current()").fetchone()[0]
@@ -508,11 +512,13 @@ _AWAY = (
 _OWN = (
     "its role must be able to create, read and write tables in the first schema of its search path"
 )
+_LOCKED = "55P03"
 _REFUSALS: Mapping[str | None, str] = {
     "42501": _OWN,
     "3F000": f"{_OWN}: name an existing schema with `schema=` in its URL",
     "25006": f"{_OWN}: this role, or this server, is read-only",
     "22P05": "use a database with the encoding UTF8",
+    _LOCKED: _FREE_THE_LOCK,
 }
 _UNKNOWN = ("does not exist", "authentication failed", "no pg_hba.conf entry")
 

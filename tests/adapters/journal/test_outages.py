@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -87,7 +88,7 @@ class Faraway:
         self.lines.append(Line(self, raw, left))
         return self.lines[-1], again
 
-    def is_gone(self, line: Line) -> bool:
+    def is_away(self, line: Line, _error: Exception) -> bool:
         return line.gone
 
     def token(self, line: Line) -> int:
@@ -232,6 +233,73 @@ def test_postgresql_tells_of_a_commit_whose_answer_was_lost(
             transaction: Any = connection._do
             transaction.__self__.raw = Lost(transaction.__self__.raw)
         assert away.notes == ["one"]
+
+
+@pytest.fixture
+def locked(
+    new_schema: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Away, psycopg.Connection[Any]]]:
+    """A state, and who keeps one of its tables locked, as for maintenance."""
+    monkeypatch.setattr("runner.adapters.driver.PATIENCE", 0.1)
+    url = new_schema("locked")
+    with Store(url) as store, psycopg.connect(url) as other:
+        away = AwayPostgresql(store, tmp_path, None, "")
+        other.execute("LOCK TABLE notes")
+        yield away, other
+
+
+@pytest.mark.usefixtures("no_sleep")
+def test_a_table_that_somebody_keeps_locked_is_away_until_it_is_free(
+    locked: tuple[Away, psycopg.Connection[Any]],
+) -> None:
+    away, other = locked
+    told: list[str] = []
+
+    def hear(note: str) -> None:
+        told.append(note)
+        if len(told) == 2:
+            other.rollback()
+
+    patient = away.store.patient(Patience(begun=True), hear)
+    with patient, away.store._database.write() as connection:
+        connection.value("SELECT count(*) FROM runs")
+        away.write(connection, "one")
+    assert away.notes == ["one"]
+    assert len(told) == 2
+    assert "is away (canceling statement due to lock timeout" in told[0]
+
+
+def test_who_only_asks_is_told_that_a_table_is_locked(
+    locked: tuple[Away, psycopg.Connection[Any]],
+) -> None:
+    away, _ = locked
+    with pytest.raises(TargetError, match="lock timeout") as refused:
+        assert away.notes
+    assert "another process keeps it locked" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_a_roles_default_isolation_makes_no_write_fail(
+    new_schema: Callable[[str], str], tmp_path: Path, level: str
+) -> None:
+    url, role = new_schema("isolation"), f"isolated_{time.monotonic_ns()}"
+    write = "UPDATE runs SET status = :status"
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(f"CREATE ROLE {role} SUPERUSER LOGIN".encode())
+        operator.execute(
+            f"ALTER ROLE {role} SET default_transaction_isolation = '{level}'".encode()
+        )
+        parts = urlsplit(url)
+        mine = parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()
+        with Store(mine) as store, Store(mine) as other:
+            start_journal(store, make_plan(tmp_path, BODY))
+            with store._database.write() as connection:
+                connection.value("SELECT count(*) FROM runs")
+                with other._database.write() as meanwhile:
+                    meanwhile.change(write, status="failed")
+                connection.change(write, status="completed")
+        operator.execute(f"DROP OWNED BY {role}".encode())
+        operator.execute(f"DROP ROLE {role}".encode())
 
 
 def test_what_has_changed_meanwhile_is_not_built_upon(either: Away) -> None:
