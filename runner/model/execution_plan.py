@@ -209,7 +209,8 @@ class ExecutionPlan:
     sent. It is a value: building or reading it does no I/O. `answered_at`: when (ISO 8601) the
     database answers were recorded, if the plan was built from recorded answers. `verdicts`: one for
     each rule of the policy, in order. `requires`: the environment in which the plan must have been
-    proved first. `schedule`: when workers start it. `variables`: of the plan, whoever gave them.
+    proved first. `schedule`: when workers start it. `variables`: of the plan, whoever gave them;
+    None if an older version wrote it, which kept only those of the command.
     """
 
     name: str
@@ -236,7 +237,7 @@ class ExecutionPlan:
     verdicts: tuple[Verdict, ...] = ()
     requires: str | None = None
     schedule: Schedule | None = None
-    variables: Data = field(default_factory=dict)
+    variables: Data | None = None
 
     @property
     def windows(self) -> tuple[WindowGuard, ...]:
@@ -334,4 +335,4 @@ class RunHead:
     coverage: tuple[Measure, ...]
     partial: Partial | None = None
     windows: tuple[WindowGuard, ...] = ()
-    variables: Data = field(default_factory=dict)
+    variables: Data | None = None

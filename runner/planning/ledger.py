@@ -11,16 +11,7 @@ from typing import Literal, NamedTuple
 import orjson
 
 from runner.errors import InvalidPlan
-from runner.model import (
-    BackfillPlan,
-    CheckResult,
-    Covered,
-    Input,
-    Json,
-    Problem,
-    RunStatus,
-    frozen,
-)
+from runner.model import BackfillPlan, CheckResult, Covered, Input, Json, Problem, RunStatus, frozen
 from runner.spec.dependencies import find_cycle
 from runner.spec.units import counted
 
@@ -29,8 +20,8 @@ PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed"
 
 class PlanRun(NamedTuple):
     """A run of a plan. `digest` covers its input files and the variables of its command;
-    `variables` are all of them, also those of its environment. `done` includes its retries.
-    `baseline`, `partial`: see `runner.model.RunRecord`."""
+    `variables` are all of them, also those of its environment; see `ExecutionPlan`. `done` includes
+    its retries. `baseline`, `partial`: see `runner.model.RunRecord`."""
 
     run_id: str
     status: RunStatus
@@ -39,7 +30,7 @@ class PlanRun(NamedTuple):
     at: float
     baseline: str | None = None
     partial: str | None = None
-    variables: Mapping[str, Json] = {}
+    variables: Mapping[str, Json] | None = None
 
 
 @frozen
@@ -73,7 +64,7 @@ def entry(
         state = "partial"
     elif latest is not None:
         if latest.done:
-            same = latest.digest == digest and latest.variables == plan.variables
+            same = latest.digest == digest and latest.variables in (None, plan.variables)
             state = "applied" if same else "changed"
         elif latest.status == "sent":
             state = "sent"

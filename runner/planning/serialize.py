@@ -63,7 +63,7 @@ def dump_head(plan: ExecutionPlan) -> str:
             "partial": plan.partial,
             "requires": plan.requires,
             **({"schedule": plan.schedule} if plan.schedule else {}),
-            **({"variables": plan.variables} if plan.variables else {}),
+            **({} if plan.variables is None else {"variables": plan.variables}),
             "metadata": plan.metadata,
             "handlers": dict(plan.handlers),
             "inputs": [list(read) for read in plan.inputs],
@@ -133,7 +133,7 @@ def load_head(text: str) -> RunHead:
         windows=tuple(
             WindowGuard(**fields) for kind, fields in value["guards"] if kind == "WindowGuard"
         ),
-        variables=value.get("variables", {}),
+        variables=value.get("variables"),
     )
 
 
@@ -154,7 +154,7 @@ def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan
         give_up_after=value["give_up_after"],
         requires=value["requires"],
         schedule=schedule and Schedule(**schedule),
-        variables=value.get("variables", {}),
+        variables=value.get("variables"),
         metadata=value["metadata"],
         handlers=value["handlers"],
         max_failures=limit and FailureLimit(**limit),

@@ -74,6 +74,21 @@ def test_a_plan_stands_as_its_latest_run_of_the_whole_has_left_it(
 
 
 @pytest.mark.parametrize(
+    ("kept", "state"),
+    [({"n": 1}, "applied"), ({"n": 2}, "changed"), ({}, "changed"), (None, "applied")],
+)
+def test_a_plan_has_changed_if_a_variable_that_its_run_has_kept_has(
+    tmp_path: Path, plan: BackfillPlan, kept: dict[str, Json] | None, state: str
+) -> None:
+    """Older versions kept none of an environment."""
+    sent = make_plan(tmp_path, repos(1) + "operations: [sync]\n")
+    head = load_head(dump_head(replace(sent, variables=kept)))
+    digest = inputs_digest(plan.inputs, {})
+    known = run("completed", digest)._replace(variables=head.variables)
+    assert entry(replace(plan, variables={"n": 1}), {}, [known]).state == state
+
+
+@pytest.mark.parametrize(
     ("files", "order"),
     [
         ({"p10": {}, "p9": {}, "p2-b": {}, "p2-a": {}}, ["p2-a", "p2-b", "p9", "p10"]),
