@@ -488,7 +488,8 @@ class _Postgresql:
         return driver.connect(self._url, autocommit=True, **network), True
 
     def is_away(self, connection: Any, error: Exception) -> bool:
-        return bool(connection.closed) or getattr(error, "sqlstate", None) == _LOCKED
+        state = getattr(error, "sqlstate", None) or ""
+        return bool(connection.closed) or state.startswith(_TAKEN_BACK)
 
     def token(self, connection: Any) -> Any:
         return connection.execute("SELECT txid_current()").fetchone()[0]
@@ -513,6 +514,7 @@ _OWN = (
     "its role must be able to create, read and write tables in the first schema of its search path"
 )
 _LOCKED = "55P03"
+_TAKEN_BACK = ("40", _LOCKED)  # also a deadlock with somebody who locks the tables
 _REFUSALS: Mapping[str | None, str] = {
     "42501": _OWN,
     "3F000": f"{_OWN}: name an existing schema with `schema=` in its URL",

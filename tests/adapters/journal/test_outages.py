@@ -269,6 +269,27 @@ def test_a_table_that_somebody_keeps_locked_is_away_until_it_is_free(
     assert "is away (canceling statement due to lock timeout" in told[0]
 
 
+@pytest.mark.usefixtures("no_sleep")
+def test_who_loses_a_deadlock_tries_again(new_schema: Callable[[str], str], tmp_path: Path) -> None:
+    url, told = new_schema("deadlock"), list[str]()
+    with psycopg.connect(url, autocommit=True) as operator, Store(url) as store:
+        away = AwayPostgresql(store, tmp_path, None, "")
+        operator.execute(
+            "CREATE FUNCTION loses() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE SQLSTATE '40P01'; END $$"
+        )
+        operator.execute("CREATE TRIGGER t BEFORE INSERT ON notes EXECUTE FUNCTION loses()")
+
+        def hear(note: str) -> None:
+            told.append(note)
+            operator.execute("DROP TRIGGER t ON notes")
+
+        patient = away.store.patient(Patience(begun=True), hear)
+        with patient, away.store._database.write() as connection:
+            away.write(connection, "one")
+        assert (away.notes, len(told)) == (["one"], 1)
+
+
 def test_who_only_asks_is_told_that_a_table_is_locked(
     locked: tuple[Away, psycopg.Connection[Any]],
 ) -> None:
