@@ -15,6 +15,7 @@ FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes; larger files are not read
 # An approval that names a target or an environment, in whatever notation, counts for no other.
 _KEPT_TO = re.compile(r"\b(?:target|environment)s?[ \t]*[:=][ \t]*([^\r\n]*)", re.IGNORECASE)
+_DIGEST = re.compile(r"\bsha256:[0-9a-f]{64}\b")
 _AROUND = "\"'`[]{}()"
 
 
@@ -55,10 +56,11 @@ def how_to_approve(path: str, name: str, digest: str) -> str:
             "there"
         )
     if file in files:
-        return (
-            f"{os.path.relpath(file)} names another digest, as what would be sent has changed "
-            f"since; after a review, the reviewer writes there: digest: {digest}"
-        )
+        why = "does not name it"
+        if _DIGEST.search(_read(file, path)):
+            why = "names another digest, as what would be sent has changed since"
+        shown = os.path.relpath(file)
+        return f"{shown} {why}; after a review, the reviewer writes there: digest: {digest}"
     return f"after a review, the reviewer adds {os.path.relpath(file)} with: digest: {digest}"
 
 

@@ -376,4 +376,4 @@ def _unknown_keys(error: SchemaFinding) -> Iterator[tuple[str, str | None]]:
         if key not in known:
             there = f"known here: {', '.join(known)}" if known else None
             cut = value is None and len(key.split()) > 1
-            yield key, _CUT if cut else did_you_mean(key, known) or there
+            yield key, did_you_mean(key, known) or (_CUT if cut else there)

@@ -140,6 +140,13 @@ def test_an_approval_names_the_digest_and_the_target_or_none(
             ),
         ),
         (
+            {"test.yaml": "digest: sha256:0000\n"},
+            (
+                "{folder}/test.yaml does not name it; after a review, the reviewer writes there: "
+                "digest: {digest}"
+            ),
+        ),
+        (
             {"other.yaml": "digest: {digest}\ntarget: dev\n"},
             (
                 "{folder}/other.yaml names {digest}, but not this target; after a review, the "
@@ -147,7 +154,7 @@ def test_an_approval_names_the_digest_and_the_target_or_none(
             ),
         ),
     ],
-    ids=["none", "of another plan", "of an older plan", "for another target"],
+    ids=["none", "of another plan", "of an older plan", "cut", "for another target"],
 )
 def test_a_refusal_says_why_the_approval_that_is_there_does_not_count(
     plan: ExecutionPlan, written: dict[str, str], hint: str

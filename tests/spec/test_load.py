@@ -477,6 +477,16 @@ def test_another_file_where_a_plan_file_is_wanted_is_told_as_one(
     assert hint in [problem.hint for problem in refused.value.problems]
 
 
+def test_a_key_with_a_space_for_an_underscore_is_no_text_that_a_comma_has_cut(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(HEAD + BODY + "batch size:\n")
+    with pytest.raises(InvalidPlan) as refused:
+        load_plan(str(path))
+    assert [one.hint for one in refused.value.problems] == ["did you mean `batch_size`?"]
+
+
 @pytest.mark.parametrize(
     ("body", "cut"),
     [
