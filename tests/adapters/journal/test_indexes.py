@@ -31,11 +31,10 @@ QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_events_that_completed_are_not_gone_through(
-    tmp_path: Path, question: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By SQLite's own query plan: it uses an index, or a part of the key."""
+def _plans_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: Callable[[Store, RunRecord], object]
+) -> list[dict[int, tuple[int, str]]]:
+    """Return SQLite's own plan of each query: its steps, by id, with that of the step above."""
     store = new_store(tmp_path)
     plan = make_plan(tmp_path, repos(1) + "operations: [sync]\n")
     journal = start_journal(store, plan, "01AAA")
@@ -51,21 +50,42 @@ def test_the_events_that_completed_are_not_gone_through(
         return asked[-1]
 
     monkeypatch.setattr(dialect, "spell", remember)
-    QUESTIONS[question](store, store.find("01AAA"))
+    question(store, store.find("01AAA"))
     assert asked
     with store._database.read() as connection:
         raw: Any = connection._do(lambda raw: raw)
-        ways = [
-            way
+        return [
+            {
+                id_: (above, way)
+                for id_, above, _, way in raw.execute(
+                    f"EXPLAIN QUERY PLAN {statement}", defaultdict[str, int](int)
+                )
+            }
             for statement in asked
-            for *_ids, way in raw.execute(
-                f"EXPLAIN QUERY PLAN {statement}", defaultdict[str, int](int)
-            )
         ]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_events_that_completed_are_not_gone_through(
+    tmp_path: Path, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SQLite's own query plan: it uses an index, or a part of the key."""
+    plans = _plans_of(tmp_path, monkeypatch, QUESTIONS[question])
+    ways = [way for plan in plans for _, way in plan.values()]
     assert ways
     for way in ways:
         assert not way.startswith(("SCAN outcomes", "SCAN jobs"))
         assert not way.endswith("(run_id=?)") or way.split()[1] not in ("outcomes", "jobs"), way
+
+
+@pytest.mark.parametrize("question", [Store.glance, Store.story])
+def test_the_rounds_of_a_drain_are_not_gone_through_for_each_request(
+    tmp_path: Path, question: Callable[[Store, RunRecord], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status of a drain of a thousand rounds took seconds."""
+    for plan in _plans_of(tmp_path, monkeypatch, question):
+        above = [plan.get(above, (0, ""))[1] for above, way in plan.values() if " rounds " in way]
+        assert not [way for way in above if way.startswith("CORRELATED")]
 
 
 def test_on_postgresql_the_index_of_failures_holds_the_failures_alone(

@@ -387,7 +387,7 @@ def test_a_batch_of_several_requests_is_told_at_the_last_of_them(tmp_path: Path)
     assert list(life.store.story(life.record).batches) == [batch]
 
 
-def test_rounds_have_batches_of_their_own(tmp_path: Path) -> None:
+def test_rounds_have_batches_of_their_own(tmp_path: Path, state: str) -> None:
     """The batches of three rounds used to be one, shown at the time of the last, after the
     failures."""
     life = Life(tmp_path, BODY)
