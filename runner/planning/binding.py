@@ -30,6 +30,7 @@ from runner.model import (
 )
 from runner.planning.items import workspace_collection
 from runner.spec.document import echo
+from runner.spec.kinds import name_of_part
 from runner.spec.questions import OF_RUNS, names_of, nothing_meets
 from runner.spec.rows import skipped_by
 from runner.spec.units import BOUNDS, is_time, unmet
@@ -105,7 +106,7 @@ def items_of(
 
     `skipped`: items that the operation skips for a reason other than the plan's own flags; `keeps`:
     which items count at all; `also`: collections of the plan's own to include, whatever the
-    operation runs for.
+    operation runs for; of the parts of products that it runs for, those that occur in them.
     """
     rows = list(plan.repositories)
     known = workspace_collection(plan, range(len(rows)))
@@ -115,11 +116,13 @@ def items_of(
         kept, workspaces, own = _of_one(plan, known, operation, skipped, keeps)
     kind = operation.for_each if operation and operation.for_each in own else "repo"
     names = [operation.name] if operation else [one.name for one in plan.operations]
+    parts = _parts_in(plan, own)
     for of in also:
         if of in plan.collections and of not in (*BUILT_IN, *own):
             items = plan.collections[of]
-            rows_of = _kept(items, names)
-            own[of] = [row for row in rows_of if keeps(of, items.kind.name_of(row))]
+            named = {items.kind.name_of(row): row for row in _kept(items, names)}
+            among = parts.get(of, named)
+            own[of] = [row for one, row in named.items() if one in among and keeps(of, one)]
     kinds = {items.kind.for_each: items.kind for items in plan.collections.values()}
     return ItemsOf(
         {
@@ -131,6 +134,16 @@ def items_of(
         {of: one.parameter for of, one in kinds.items()},
         kind,
     )
+
+
+def _parts_in(plan: BackfillPlan, own: Mapping[ItemKind, list[Data]]) -> dict[ItemKind, set[str]]:
+    """Return the names of the parts that occur in these items of products."""
+    found: dict[ItemKind, set[str]] = {}
+    for of in own.keys() & plan.collections.keys():
+        for name, kind in plan.collections[of].kind.parts.items():
+            names = (name_of_part(kind, row[name]) for row in own[of])
+            found.setdefault(kind.for_each, set()).update(names)
+    return found
 
 
 _Found: TypeAlias = tuple[list[Data], list[str], dict[ItemKind, list[Data]]]

@@ -31,6 +31,7 @@ from runner.planning.render import render
 from runner.planning.rows import Kept, ordered
 from runner.spec.document import did_you_mean
 from runner.spec.globs import fits
+from runner.spec.kinds import name_of_part
 from runner.spec.warnings import accepted, refuse_any
 
 
@@ -282,8 +283,7 @@ def parts_of(
         for row in items.rows if parts else ():
             if items.kind.name_of(row) in names:
                 for name, kind in parts.items():
-                    part = row[name] if isinstance(row[name], str) else kind.name_of(row[name])
-                    found[kind.for_each][part] = None
+                    found[kind.for_each][name_of_part(kind, row[name])] = None
     return {kind: tuple(names) for kind, names in sorted(found.items()) if kind not in later}
 
 

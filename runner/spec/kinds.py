@@ -219,6 +219,11 @@ class ByKey:
         return Fault((), message)
 
 
+def name_of_part(kind: Kind, cell: Json) -> str:
+    """Return the name of a product's part: its cell is the name, or the part's own row."""
+    return cell if isinstance(cell, str) else kind.name_of(cell)
+
+
 @frozen
 class ByParts:
     """By the names of a product's parts, as in ``acme/2026-01-01``."""
@@ -226,10 +231,7 @@ class ByParts:
     parts: Mapping[str, Kind]
 
     def __call__(self, row: Data) -> Json:
-        return "/".join(
-            cell if isinstance(cell := row[name], str) else kind.name_of(cell)
-            for name, kind in self.parts.items()
-        )
+        return "/".join(name_of_part(kind, row[name]) for name, kind in self.parts.items())
 
     def explain(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002 - the parts have reported it
         return ()

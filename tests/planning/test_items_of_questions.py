@@ -215,6 +215,37 @@ def test_a_check_of_the_plan_is_not_about_what_all_of_its_operations_skip(
     assert every == [["o/a", "o/b"], ["w1", "w2"]]
 
 
+@pytest.mark.parametrize(("also", "tenants"), [("", ["b"]), (", whole", ["a", "b"])])
+def test_a_question_by_a_part_of_a_product_is_about_the_parts_of_what_is_sent(
+    tmp_path: Path, also: str, tenants: list[str]
+) -> None:
+    """A check failed over a tenant for whom nothing was sent. Coverage is of all of them."""
+    query = "select name as item, 1 as total, 1 as done from t where name in :tenants"
+    check = f'{{name: NAME, query: "{query}", expect: {{rows: 1}}}}'
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  cell:
+    event: a/cell
+    for_each: cells
+    when: row.tenant != 'a'
+    payload: {{}}
+    checks: [{check.replace("NAME", "of cell")}]
+  whole: {{event: a/whole, for_each: cells, payload: {{}}}}
+"""
+    body = f"""\
+collections: {{tenants: [a, b], days: [x, y], cells: {{matrix: {{tenant: tenants, day: days}}}}}}
+operations: [cell{also}]
+checks: [{check.replace("NAME", "of the plan")}]
+coverage: {{all: {{query: "{query}"}}}}
+"""
+    built = make_plan(tmp_path, body, catalog=catalog)
+    found = {check.name: list(check.question.items) for check in built.checks}
+    assert found == {"of the plan": tenants, "of cell": ["b"]}
+    assert [list(one.question.items) for one in built.coverage] == [["a", "b"]]
+
+
 def _only(stage: Stage, item: str) -> int:
     return next(index for index, (name, _) in enumerate(stage.items.raw()) if name == item)
 
