@@ -13,7 +13,7 @@ from runner.app.prepare import prepare
 from runner.app.run import submit
 from runner.app.session import Session, Silent
 from runner.app.submit import enqueue
-from runner.errors import BackfillError
+from runner.errors import BackfillError, LockHeld, StalePlan
 from runner.execution.context import RunOptions
 from runner.model import Observer, Schedule, frozen
 from runner.planning.ledger import in_order
@@ -58,27 +58,37 @@ class Firing:
     def start(self, run: str, fired_at: float | None) -> Mapping[str, Any]:
         """Submit the run due at this time (if none is due, a run with this id), or submit it
         again."""
-        if fired_at is not None:
-            run = firing_id(self.schedule, self.name, self.target, fired_at) or run
-        more = {"run": run}
-        reporter = Silent(self.observer(run))
         try:
-            with Session(
-                self.state,
-                environ=self.environ,
-                environment=self.environment,
-                reporter=reporter,
-            ) as session:
-                record = session.store.known(run)
-                if record and record.status != "running":
-                    _LOG.info("%s was started at this time already", self.name, extra=more)
-                    return {"run": run, "event": None}
-                event = self._again(session, run) or self._submit(session, run)
+            with Session(self.state, environ=self.environ, environment=self.environment) as session:
+                if fired_at is not None:
+                    run = firing_id(self.schedule, self.name, self._place(session), fired_at) or run
+                session.reporter = Silent(self.observer(run))
+                event = self._started(session, run)
         except BackfillError as error:
-            _LOG.warning("%s is due and is not started: %s", self.name, error, extra=more)
+            _LOG.warning("%s is due and is not started: %s", self.name, error, extra={"run": run})
             raise
-        _LOG.info("%s is due: started", self.name, extra=more)
+        what = "%s is due: started" if event else "%s was started at this time already"
+        _LOG.info(what, self.name, extra={"run": run})
         return {"run": run, "event": event}
+
+    def _place(self, session: Session) -> str:
+        """Return where its events go, as the ledger knows it: workers of two servers may have the
+        plan, with one name for their target."""
+        environment = session.environment(self.path)
+        address = session.target(self.target, self.path).address
+        return f"{address} {environment.name if environment else ''}"
+
+    def _started(self, session: Session, run: str) -> str | None:
+        """Return the id of the event that requests the run; None if it was started already."""
+        record = session.store.known(run)
+        if record and record.status != "running":
+            return None
+        try:
+            return self._again(session, run) or self._submit(session, run)
+        except (StalePlan, LockHeld):
+            if record is None and session.store.known(run):
+                return None  # by a worker at another URL, at the same moment
+            raise
 
     def _submit(self, session: Session, run: str) -> str:
         prepared = prepare(session, self.path, target=self.target, run_id=run)

@@ -98,10 +98,10 @@ def due_after(schedule: Schedule, moment: datetime) -> datetime:
     return next(firings(parse(schedule.cron), _zone(schedule.timezone) or UTC, moment))
 
 
-def firing_id(schedule: Schedule, plan: str, target: str, fired_at: float) -> str | None:
+def firing_id(schedule: Schedule, plan: str, place: str, fired_at: float) -> str | None:
     """Return the id of the run that a firing at this time starts, derived from the local time at
-    which it was due, so that a repeated hour gives the same id. None if nothing was due then: the
-    firing belongs to another schedule."""
+    which it was due, so that a repeated hour gives the same id; `place`: where its events go. None
+    if nothing was due then: the firing belongs to another schedule."""
     from ulid import ULID
 
     zone = _zone(schedule.timezone) or UTC
@@ -115,7 +115,7 @@ def firing_id(schedule: Schedule, plan: str, target: str, fired_at: float) -> st
     if found is None:
         return None
     first = found.replace(fold=0)
-    named = f"{plan} {target} {schedule.timezone} {first:%Y-%m-%d %H:%M}"
+    named = f"{plan} {place} {schedule.timezone} {first:%Y-%m-%d %H:%M}"
     at = int(first.timestamp() * 1000).to_bytes(6, "big")
     return str(ULID.from_bytes(at + sha256(named.encode()).digest()[:10]))
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from runner.adapters.journal.store import Store
+from runner.app import schedules
+from runner.app.prepare import prepare
 from runner.model import Schedule
 from runner.spec.recurring import due_after
 from tests.cli.conftest import Result, until
@@ -135,6 +138,58 @@ def test_the_second_firing_of_an_hour_that_the_clock_repeats_sends_nothing(
     assert len(site.order) == 6
     log = "".join(path.read_text() for path in tmp_path.glob("serve-*.log"))
     assert "test was started at this time already" in log
+
+
+def test_the_workers_of_two_servers_each_start_a_plan_though_they_share_a_state(
+    tmp_path: Path, warm: str
+) -> None:
+    """Their targets have one name, as `cloud` and `dev` have everywhere."""
+    plan, at = write_plan(tmp_path, BODY), datetime(2026, 11, 2, 2, tzinfo=UTC).timestamp()
+    with ExitStack() as stack:
+        sites = [Site(tmp_path, stack, warm) for _ in range(2)]
+        for number, site in enumerate(sites):
+            site.serve(str(plan))
+            assert site.engine.fire("scheduled-test", f"01K000000000000000000000R{number}", at)
+            until(lambda: bool(site.engine.events))  # noqa: B023
+            (ran,) = site.engine.run_all()
+            assert ran.output["status"] == "completed"
+        assert [site.order for site in sites] == [["o/r0", "o/r1", "o/r2"]] * 2
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_firing_whose_run_another_worker_starts_at_that_moment_has_not_failed(
+    tmp_path: Path,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    under_way: bool,
+) -> None:
+    """A plan that is served at two URLs is due at both at once. `under_way`: a worker holds the
+    run's lock by then."""
+    plan, zone = write_plan(tmp_path, BODY), Schedule("0 3 * * *", "Europe/Berlin")
+    at = datetime(2026, 11, 2, 2, tzinfo=UTC).timestamp()
+    one, other = (
+        schedules.Firing(
+            "test", str(plan), zone, site.state, app, "cloud", None, site.env, lambda _: Recorder()
+        )
+        for app in ("one", "other")
+    )
+    started = []
+
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(schedules, "prepare", prepare)
+        started.append(other.start(SECOND, at))
+        if under_way:
+            record = store.find(str(started[0]["run"]))
+            store.lock(record.plan, record.address, record.id, worker=True)
+        return prepare(*given, **more)
+
+    monkeypatch.setattr(schedules, "prepare", meanwhile)
+    with Store(site.state) as store, caplog.at_level("INFO", "backfill.worker"):
+        assert one.start(FIRST, at) == {"run": started[0]["run"], "event": None}
+    assert started[0]["event"]
+    assert "test was started at this time already" in caplog.text
+    assert "is not started" not in caplog.text
 
 
 @pytest.mark.parametrize(
