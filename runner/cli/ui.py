@@ -166,8 +166,10 @@ class Journals:
         if run_id is None:
             return Mark(self.store.mark(None), final=False)
         record = self.store.find(run_id)
-        # Other runs that have ended may be resumed while their page is open.
-        return Mark(self.store.mark(record), final=record.status in ("completed", "cancelled"))
+        # Other runs that have ended may be resumed while their page is open, and the latest one
+        # may become another.
+        final = run_id == record.id and record.status in ("completed", "cancelled")
+        return Mark(self.store.mark(record), final=final)
 
 
 def _filter(asked: Mapping[str, str], stages: Sequence[str]) -> EventFilter:

@@ -6,18 +6,23 @@ Without Chromium these tests are skipped, and say so.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Jobs, Start
+from runner.cli.ui import Journals
+from runner.errors import TargetError
+from tests.cli.conftest import Jobs, Start, served
 from tests.depth import some
 from tests.types import Backfill
 from tests.web.browser import NEEDS_CHROMIUM, is_accessible
-from tests.web.conftest import Hostile
+from tests.web.conftest import Hostile, web
+from tests.web.states import Player
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -112,6 +117,81 @@ def test_a_running_run_changes_without_reloading(
     assert page.evaluate("window.stayed") is True
     assert page.get_by_role("region", name="The plan file").is_visible()
     assert page.evaluate("document.activeElement.textContent") == "The plan file"
+
+
+class _MayBeAway(Journals):
+    """The pages of a state that is away while `away` is set."""
+
+    away = Event()
+
+    def _look(self) -> None:
+        if self.away.is_set():
+            raise TargetError("the state in state.db cannot be used: it is away")
+
+    def run(self, run_id: str, asked: Mapping[str, str]) -> str:
+        self._look()
+        return super().run(run_id, asked)
+
+    def mark(self, run_id: str | None) -> Any:
+        self._look()
+        return super().mark(run_id)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("state", "the state in state.db cannot be used: it is away"),
+     ("server", "its server does not answer")],
+)  # fmt: skip
+def test_a_page_that_cannot_be_renewed_says_so_until_it_can(
+    browser: Any, tmp_path: Path, kind: str, why: str
+) -> None:
+    """It used to show for ever what it had shown last, and after the state had been away it heard
+    of no change any more."""
+    player = Player(tmp_path)
+    run = player.begin("nightly", "repos: [a/b, a/c, d/e]\noperations: [sync]\n", 60)
+    run.send(1, 1, 0, lambda _: None)
+    run.pass_time(1, 1, None)
+    pages = _MayBeAway(player.store)
+    pages.away.clear()
+    with served(web(pages)) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{url}/runs/latest")
+        stale = page.get_by_role("alert")
+        assert not stale.is_visible()
+        for sent in (2, 3):
+            if kind == "state":
+                with page.expect_response(lambda answer: "/live/" in answer.url) as refused:
+                    pages.away.set()
+                assert refused.value.status == 503
+            else:
+                context.set_offline(True)
+                page.evaluate("renew()")
+            stale.wait_for()
+            assert re.fullmatch(rf"Not updated since \S+ \S+ UTC: {why}", stale.inner_text())
+            run.send(1, 1, 0, lambda _: None)
+            run.pass_time(1, 1, None)
+            pages.away.clear()
+            context.set_offline(False)
+            page.get_by_text(f"{sent}/3 sent").wait_for(timeout=10_000)
+            assert not stale.is_visible()
+            page.wait_for_function("events.readyState === EventSource.OPEN")
+        run.finish("completed")
+        page.get_by_role("heading", name="completed").wait_for(timeout=10_000)
+        page.goto("about:blank")
+
+
+def test_the_page_of_the_latest_run_goes_on_to_the_next(browser: Any, tmp_path: Path) -> None:
+    """Also if the one that it shows has ended for good, and its title too."""
+    player = Player(tmp_path)
+    first = player.begin("nightly", "repos: [a/b]\noperations: [sync]\n", 60).finish("completed")
+    with served(web(Journals(player.store))) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{url}/runs/latest")
+        assert first in page.title()
+        again = player.begin("nightly", "repos: [a/c]\noperations: [sync]\n", 30)
+        page.get_by_role("heading", name="running").wait_for(timeout=10_000)
+        assert again.journal.run_id in page.title()
+        page.goto("about:blank")
 
 
 def test_a_run_whose_process_died_says_how_to_go_on(

@@ -1,23 +1,54 @@
-// Requests the page again when the server reports a change of its run, and every 30 seconds.
+// Requests the page again when the server reports a change of its run, and every 30 seconds. A page
+// that cannot be had says so, and is requested every 2 seconds.
 "use strict";
-let asked = false, again = false;
-const events = new EventSource("/live" + location.pathname);
-events.addEventListener("change", renew);
-events.addEventListener("end", () => events.close());
+const stale = document.getElementById("stale");
+let asked = false, again = false, since = new Date(), events, next;
+listen();
 setInterval(() => document.hidden || renew(), 30_000);
+
+function listen() {
+  events = new EventSource("/live" + location.pathname);
+  events.addEventListener("change", renew);
+  events.addEventListener("error", renew);
+  events.addEventListener("end", () => {
+    events.close();
+    events = null;
+  });
+}
 
 // One request at a time: a change during one causes another.
 async function renew() {
   again = asked;
   if (asked) return;
   asked = true;
-  try {
-    const answer = await fetch(location.href, { cache: "no-store" });
-    if (answer.ok) replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
-  } finally {
-    asked = false;
+  clearTimeout(next);
+  const [page, why] = await newest();
+  asked = false;
+  if (page) {
+    since = new Date();
+    replace(page);
+    if (events?.readyState === EventSource.CLOSED) listen(); // as it is if it was refused once
+  } else {
+    next = setTimeout(renew, 2_000);
   }
+  stale.hidden = !why;
+  const words = why && `Not updated since ${since.toISOString().slice(0, 19).replace("T", " ")} UTC: ${why}`;
+  if (stale.textContent !== words) stale.textContent = words;
   if (again) renew();
+}
+
+// The page as it is now, or why it cannot be had.
+async function newest() {
+  try {
+    const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(60_000) });
+    const text = await answer.text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (answer.ok && page.getElementById("live")) return [page, ""];
+    const isText = answer.headers.get("content-type")?.startsWith("text/plain");
+    return [null, !answer.ok && isText ? text : `its server answers with ${answer.status}`];
+  } catch {
+    return [null, "its server does not answer"];
+  }
 }
 
 function replace(page) {
@@ -25,6 +56,7 @@ function replace(page) {
   const typed = new Map([...document.querySelectorAll("input, select")].map((one) => [pathTo(one), one.value]));
   const focus = pathTo(document.activeElement);
   const { selectionStart, selectionEnd } = document.activeElement;
+  document.title = page.title;
   for (const part of ["main", "live"]) {
     const now = document.getElementById(part), next = page.getElementById(part);
     if (now.innerHTML !== next.innerHTML) now.replaceChildren(...next.childNodes);
