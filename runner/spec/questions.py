@@ -45,9 +45,17 @@ _LITERALS = re.compile(
     re.DOTALL,
 )
 _PARAMETER = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)")
-_TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][\w$]*|::|\S')
-_CAST = re.compile(r"(?:::\s*[A-Za-z_][\w ]*(?:\([\d, ]*\))?(?:\s*\[\s*\])*\s*)+$")
-_NAME = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][\w$]*')
+_IDENTIFIER = r'(?:"(?:[^"]|"")*"|`[^`]*`|[A-Za-z_][\w$]*)'
+_TOKEN = re.compile(rf"{_IDENTIFIER}|::|\S")
+# What follows `::`. A type of several words is one of these: else the second word is a name.
+_TYPE = re.compile(
+    r"\s*(?:double\s+precision|(?:character|char|bit)\s+varying|"
+    r"time(?:stamp)?(?:\s*\(\d\))?\s+with(?:out)?\s+time\s+zone|"
+    rf"{_IDENTIFIER}(?:\s*\.\s*{_IDENTIFIER})*)"
+    rf"(?:\s*\([\d, ]*\))?(?:\s*\[\s*\])*(?:\s+collate\s+{_IDENTIFIER})?\s*",
+    re.IGNORECASE,
+)
+_NAME = re.compile(rf"(?<![\w$\"`]){_IDENTIFIER}$")
 _ENDS = frozenset(
     ("from", "where", "group", "having", "window", "union", "except", "intersect", "order", "limit")
 )
@@ -385,10 +393,17 @@ def columns_of(sql: str) -> list[str] | None:
     for column in columns:
         if column.endswith("*"):
             return None
-        found = _NAME.findall(_CAST.sub("", column))
-        named = bool(_NAME.fullmatch(_CAST.sub("", column).split()[-1].rpartition(".")[2]))
-        names.append(found[-1].strip('"').lower() if named else "")
+        found = _NAME.search(_uncast(column))
+        names.append(found.group().strip('"`').lower() if found else "")
     return names or None
+
+
+def _uncast(column: str) -> str:
+    """Remove the casts at its end, which do not change its name."""
+    end = len(column)
+    while (at := column.rfind("::", 0, end)) >= 0 and _TYPE.fullmatch(column, at + 2, end):
+        end = at
+    return column[:end].rstrip()
 
 
 def _stand_in(literal: str) -> str:
