@@ -16,6 +16,8 @@ from shutil import which
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 
+from anyio import to_thread
+
 from runner.errors import PreflightRefused, TargetError, UsageError
 from runner.execution.ports import Guard, GuardUnanswered, Hold
 from runner.model import (
@@ -277,7 +279,8 @@ class Sql:
     name: str = "sql"
 
     async def ask(self) -> Hold | None:
-        value = await asyncio.to_thread(self._value)
+        # Abandoned on cancel: who stops the run does not wait for the answer.
+        value = await to_thread.run_sync(self._value, abandon_on_cancel=True)
         spec = self.spec
         bounded = spec.at_most is not None or spec.at_least is not None
         reason = self._outside(_number(value)) if bounded else _no(value)

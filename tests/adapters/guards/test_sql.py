@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from runner.adapters.database.open import configured_url
+from runner.adapters.database.open import Databases, configured_url
 from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.database.url import DatabaseUrl
 from runner.adapters.guards import Sql, open_guards
 from runner.errors import PreflightRefused, UsageError
 from runner.execution.ports import GuardUnanswered, Hold
-from runner.model import SqlGuard
+from runner.model import QueryRefused, SqlGuard
 
 MEMORY = {"BACKFILL_DATABASE_URL": "sqlite://"}
 
@@ -52,6 +54,28 @@ def test_a_value_out_of_its_bounds_holds_for_five_seconds_and_is_named_with_the_
 ) -> None:
     hold = ask(f"select {value}", at_most=at_most, at_least=at_least)
     assert hold == (Hold(reason, 5.0) if reason else None)
+
+
+def test_nobody_waits_for_a_query_whose_guard_is_given_up() -> None:
+    """After ^C, the command ended only once its database had answered."""
+    asked, released, answered = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Databases):
+        def ask(self, *_: object) -> NoReturn:
+            asked.set()
+            released.wait(10)
+            answered.set()
+            raise QueryRefused("late")
+
+    async def main() -> None:
+        asking = asyncio.create_task(Sql(SqlGuard("select 1"), Slow({})).ask())
+        await asyncio.to_thread(asked.wait)
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    asyncio.run(main())
+    assert not answered.is_set()
+    released.set()
 
 
 def test_without_bounds_false_holds() -> None:
