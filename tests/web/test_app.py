@@ -205,7 +205,9 @@ def test_changes_are_told_as_they_happen_and_so_is_the_end(
     with target(jobs) as url:
         process = start("run", plan(6, "batch_size: 1\ndelay: 200ms\n"), "--target", url)
         jobs.wait_for(1)
-        with httpx.stream("GET", f"{site}/live/runs/latest", timeout=30) as answer:
+        run = re.search(r'href="(/runs/\w{26})"', httpx.get(site).text)
+        assert run
+        with httpx.stream("GET", f"{site}/live{run[1]}", timeout=30) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             lines = answer.iter_lines()
             names = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
