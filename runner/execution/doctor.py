@@ -290,16 +290,17 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
 
     Raises `TargetError` and `PreflightRefused` if the database cannot be asked at all.
     """
-    found, blank = list[Finding](), list[bool]()
+    found, blank, unsure = list[Finding](), list[bool](), False
     started = {"run_started_at": now.isoformat()}
     for name, question, columns in _questions(plan):
         query, parameters = question.query, question.parameters
         try:
             table = database.ask(query, {**started, **parameters})
-            security = database.row_security(query, {**started, **parameters}) or ()
+            security = database.row_security(query, {**started, **parameters})
         except QueryRefused as error:
             found.append(Finding("database", "fail", f"{name}: {error}", error.hint))
             continue
+        unsure |= security is None
         missing = [column for column in columns if column not in table.columns]
         if missing:
             hint = f"it gives: {', '.join(table.columns)}"
@@ -313,8 +314,9 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
                 blank.append(nothing)
             values = [value for row in table.rows for value in row]
             truths = all(isinstance(value, bool) for value in values)
-            found += _secured(name, security, nothing or truths)
-    if len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
+            found += _secured(name, security or (), nothing or truths)
+    # Where the database tells which tables a role may not see, zeros are what is there.
+    if unsure and len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
         found.append(Finding("database", "fail", "only zeros everywhere", _BLIND))
     return found
 
