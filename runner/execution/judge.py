@@ -355,7 +355,7 @@ def _noted(check: Check, notes: _Notes, since: Since | None) -> str | None:
         zone = f"{since.called if since else 'UTC'}, {whose}"
         said.append(f"`{check.expect.column}` has no zone and was read in {zone}")
     if notes.full:
-        said.append(f"unchanged, as it is at its highest already{_of(notes.full)}")
+        said.append(f"unchanged, as it can go no further{_of(notes.full)}")
     return "; ".join(said) or None
 
 

@@ -215,7 +215,7 @@ def test_only_a_figure_that_can_go_no_further_may_stay(
     answer = Table((str(expect.column),), ((value,),))
     verdict = judge(check(expect, each=False), answer, answer, None)
     assert verdict.holds == holds
-    assert verdict.note == ("unchanged, as it is at its highest already" if holds else None)
+    assert verdict.note == ("unchanged, as it can go no further" if holds else None)
     assert judge(check(expect, each=False), answer, answer, None, sent=False).holds
 
 
