@@ -258,8 +258,8 @@ def _hints(view: RunView, state: str) -> list[str]:
     lines = [f"run {run_id}, {visible(words.driven_by(view))}"]
     if view.record.parent:
         first = visible(view.record.parent)
-        left = f": `backfill status {first}` says what is left of that run"
-        lines.append(f"it retries run {first}{left if state == 'failed' else ''}")
+        left = f": {words.of_first(first)}" if state == "failed" else ""
+        lines.append(f"it retries run {first}{left}")
     if view.retries:
         lines.append(f"retried by {', '.join(view.retries)}")
     if unattended := words.unattended(view):

@@ -126,9 +126,7 @@ def _chain(summary: Summary) -> list[str]:
     unsent = planned - chain.totals.sent
     if unsent and first != summary.run_id:  # a check of all items cannot hold until they are sent
         never = counted(unsent, "event", "were")
-        lines.append(
-            f"{never} not sent by run {first}: `backfill status {first}` says how to go on"
-        )
+        lines.append(f"{never} not sent by run {first}: {words.of_first(first)}")
     return lines
 
 

@@ -246,6 +246,11 @@ def partial(selectors: str) -> str:
     return f"partial: {selectors}; it does not count as applied"
 
 
+def of_first(run_id: str) -> str:
+    """Say where to read what a retry has not sent; a cancelled run does not go on."""
+    return f"`backfill status {run_id}` says what is left of that run"
+
+
 def control(plan: ExecutionPlan) -> list[str]:
     """Return lines on what part it is, what starts it, recorded facts, verdicts, and what may pause
     the run or end it early."""
