@@ -89,14 +89,20 @@ class QueryRunner:
     async def ask(self, question: BoundQuestion, first: DatabaseClock | None = None) -> Table:
         """Return the answer. Raises `QueryRefused` and `TargetError`; never an empty answer
         instead."""
-        clock = first or self._began.get(question.query.database)
-        started = {OF_RUNS[0]: clock.now} if clock else {}
-        given = {**started, **question.parameters}
+        given = self._given(question, first)
         return await self._patiently(self.database.ask, question.query, given)
 
-    async def row_security(self, question: BoundQuestion) -> Sequence[RowSecurity] | None:
-        ask = self.database.row_security
-        return await self._patiently(ask, question.query, question.parameters)
+    async def row_security(
+        self, question: BoundQuestion, first: DatabaseClock | None = None
+    ) -> Sequence[RowSecurity] | None:
+        given = self._given(question, first)
+        return await self._patiently(self.database.row_security, question.query, given)
+
+    def _given(self, question: BoundQuestion, first: DatabaseClock | None) -> dict[str, Json]:
+        """Return its parameters, with the run's start."""
+        clock = first or self._began.get(question.query.database)
+        started: dict[str, Json] = {OF_RUNS[0]: clock.now} if clock else {}
+        return {**started, **question.parameters}
 
     @contextmanager
     def within(self, seconds: float | None) -> Iterator[None]:
@@ -235,7 +241,7 @@ class Checker:
             verdict = judge(check, now, earlier, since, sent=sent)
             if not (verdict.holds and verdict.blank):
                 return verdict
-            return verdict.under(await self.queries.row_security(check.question))
+            return verdict.under(await self.queries.row_security(check.question, first))
         except QueryRefused as error:
             return Verdict("no answer", f"it cannot be asked: {error}")
 

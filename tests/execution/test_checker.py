@@ -57,6 +57,7 @@ class Database:
     answers: Mapping[str, Sequence[Answer]]
     security: Sequence[RowSecurity] | None = ()
     asked: list[tuple[str, Mapping[str, Json]]] = field(default_factory=list)
+    secured: list[Mapping[str, Json]] = field(default_factory=list)
     clocks: list[str | None] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
 
@@ -80,7 +81,7 @@ class Database:
         self, query: Query, parameters: Mapping[str, Json]
     ) -> Sequence[RowSecurity] | None:
         assert query.text in self.answers
-        assert isinstance(parameters, dict)
+        self.secured.append(parameters)
         return self.security
 
 
@@ -413,6 +414,16 @@ def test_each_database_tells_once_when_the_run_began() -> None:
     since = made.queries.since(other)
     assert since is not None
     assert since.at.isoformat() == STARTED
+
+
+def test_whether_rows_are_hidden_from_a_timed_question_is_asked_with_the_runs_start() -> None:
+    """Of 0 rows since the run's start: every such check failed after all had been sent."""
+    none = Expect("n", at_most=0)
+    made = Made([check(expect=none, question=question(TIMED, x=1))])
+    made.database.answers = {TIMED: [0]}
+    assert made.before()
+    assert made.end()
+    assert made.database.secured == [{"run_started_at": STARTED, "x": 1}]
 
 
 def test_where_no_time_is_compared_no_database_is_asked_for_it() -> None:
