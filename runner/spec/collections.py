@@ -199,10 +199,11 @@ def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[P
             where = f"first{as_} in {before.path}:{before.line}"
             named = " ".join(f"{{{{ row.{part} }}}}" for part in kind.parts)
             hint = f'name them apart, as by `item: "{named}"`' if named else "keep one of them"
-            if not named and before == rows.place(index):  # rows of one query have one place
-                where = f"first{as_} in another row of the query"
-                apart = "" if kind.column else ", or name its rows apart with `item`"
-                hint = f"let the query give each once{apart}"
+            if not named and before == rows.place(index):  # rows of a query, or of dates
+                where = f"first{as_} in another row"
+                hint = "let the query give each once"
+                if not kind.column:
+                    hint = "name its rows apart with `item`, or let each occur once"
             message = f"{echo(called)} is listed twice ({where})"
             problems.append(_problem(rows, index, Fault((), message, hint)))
         else:

@@ -91,7 +91,7 @@ def test_a_query_gives_items_without_its_nulls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (((7,), (8,), (7,)), "`7` is listed twice (first in another row of the query)"),
+        (((7,), (8,), (7,)), "`7` is listed twice (first in another row)"),
         (((7,), (None,)), "the item has no name: row 2 has none of `item`, `name`, `id`"),
         (((7,), ("",)), "the item of row 2 is empty"),
     ],
@@ -107,6 +107,15 @@ def test_an_item_of_a_query_that_is_empty_or_twice_is_an_error(
         )
     assert [problem.message.startswith(words) for problem in caught.value.problems] == [True]
     assert caught.value.problems[0].line
+
+
+def test_windows_of_one_name_are_rows_of_no_query(tmp_path: Path) -> None:
+    dates = '{from: "2026-01-01", to: "2026-01-03", every: 1d}'
+    with pytest.raises(InvalidPlan) as caught:
+        sent(tmp_path, f"collections: {{users: {{dates: {dates}, item: x}}}}")
+    (problem,) = caught.value.problems
+    assert problem.message == "`x` is listed twice (first in another row)"
+    assert problem.hint == "name its rows apart with `item`, or let each occur once"
 
 
 def test_a_collection_that_no_plan_defines_is_told_where_to_define_it(tmp_path: Path) -> None:
