@@ -116,7 +116,7 @@ def read(
             raise _too_late() from None
         raise QueryRefused(bounds.too_large(), bounds.NARROW) from None
     except psycopg.Error as error:
-        raise _refusal(error, url) from None
+        raise _refusal(error, url, connection.end) from None
     except UnicodeDecodeError:
         message = f"a text after row {len(rows):,} is not UTF-8"
         hint = "leave the column out, or encode(COLUMN::bytea, 'hex')"
@@ -143,7 +143,7 @@ def row_security(url: DatabaseUrl, statement: Statement) -> list[RowSecurity]:
     except _Unbounded:
         raise _too_late() from None
     except psycopg.Error as error:
-        raise _refusal(error, url) from None
+        raise _refusal(error, url, connection.end) from None
 
 
 def _connected(url: DatabaseUrl, context: AdaptersMap | None = None) -> _Connection:
@@ -276,9 +276,10 @@ def _unreached(url: DatabaseUrl, words: str) -> str:
     return f"check {url.name} and the network"
 
 
-def _refusal(error: psycopg.Error, url: DatabaseUrl) -> BackfillError | QueryRefused:
+def _refusal(error: psycopg.Error, url: DatabaseUrl, end: float) -> BackfillError | QueryRefused:
+    """`end`: when the question would have been abandoned. It may also be cancelled by others."""
     state, words = error.sqlstate or "", url.clean(driver.first_line(error))
-    if isinstance(error, errors.QueryCanceled):
+    if isinstance(error, errors.QueryCanceled) and time.monotonic() > end - _GRACE:
         return _too_late()
     if state.startswith(_REFUSED):
         return KeyRefused(f"the database of {url.name} refuses access: {words}")

@@ -251,6 +251,16 @@ def test_a_question_has_its_time(postgresql: str, monkeypatch: pytest.MonkeyPatc
         ask(postgresql, "SELECT pg_sleep(60)::text AS slept")
 
 
+def test_a_question_that_somebody_cancels_is_not_called_late(postgresql: str) -> None:
+    change(
+        postgresql,
+        "CREATE FUNCTION slow() RETURNS int LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE SQLSTATE '57014' USING MESSAGE = 'canceled by the operator'; END $$",
+    )
+    with pytest.raises(QueryRefused, match="canceled by the operator"):
+        ask(postgresql, "SELECT slow() AS n")
+
+
 def test_a_file_whose_writer_died_is_away_until_that_is_undone(tmp_path: Path) -> None:
     """Only who may write can undo what is half done; the plan and its query are right."""
     living, dead = tmp_path / "living.db", tmp_path / "dead.db"
