@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,28 @@ def comment_on_pull_request(session: Session, kind: str, text: str, *, anew: boo
     where = comment(pull_request(session.environ), kind, text, anew=anew)
     said = f"commented: {where}" if where else "no comment was posted: there is nothing to report"
     session.reporter.say(said)
+
+
+def post_comment(session: Session, kind: str, text: str, *, anew: bool = True) -> None:
+    """Comment on the pull request. A failed report ends nothing."""
+    try:
+        comment_on_pull_request(session, kind, text, anew=anew)
+    except BackfillError as failed:
+        session.reporter.note(f"no comment was posted: {failed}")
+
+
+@contextmanager
+def commenting_on_refusal(
+    session: Session, kind: str, markdown: Callable[[BackfillError], str], *, comment: bool
+) -> Iterator[None]:
+    """Report a refusal in the pull request, too: the comment that is there is about what was pushed
+    before."""
+    try:
+        yield
+    except BackfillError as refused:
+        if comment:
+            post_comment(session, kind, markdown(refused))
+        raise
 
 
 @dataclass

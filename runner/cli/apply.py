@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -36,7 +35,7 @@ from runner.cli.printing import (
     wants_color,
     width_of,
 )
-from runner.errors import BackfillError, UsageError
+from runner.errors import UsageError
 from runner.execution.context import RunOptions
 
 if TYPE_CHECKING:
@@ -121,12 +120,14 @@ def apply_command(
     names, and always after those of their `metadata.depends_on`.
     """
     from runner.app.apply import ApplyOptions, adopt, apply, missing, pending, to_apply
-    from runner.output.ledger import ledger_json, ledger_text, nothing_pending
+    from runner.app.notify import commenting_on_refusal
+    from runner.output.ledger import ledger_json, ledger_markdown, ledger_text, nothing_pending
 
     overrides = read_variables(variables, var_files)
     _refuse_without_effect()
     file = summary_file()
-    with _told(session, target, comment=comment):
+    why = partial(ledger_markdown, (), target, link=_job(session))
+    with commenting_on_refusal(session, "apply", why, comment=comment):
         plans = to_apply(
             session,
             paths,
@@ -186,39 +187,26 @@ def _refuse_without_effect() -> None:
         raise UsageError("--reason does nothing without --baseline")
 
 
-@contextmanager
-def _told(session: Session, target: str | None, *, comment: bool) -> Iterator[None]:
-    """Report in the pull request, too, that there are no plans to apply, and why."""
-    from runner.app.apply import Applied
-
-    try:
-        yield
-    except BackfillError as refused:
-        if comment:
-            _tell(session, Applied((), (), (), refused), target, None, comment=True)
-        raise
-
-
 def _tell(
-    session: Session, applied: Applied, target: str | None, file: str | None, *, comment: bool
+    session: Session, applied: Applied, target: str, file: str | None, *, comment: bool
 ) -> None:
-    """Report in the summary file and the pull request. A failed report ends nothing."""
+    """Report in the summary file and the pull request."""
     from runner.app.apply import views_of
-    from runner.app.notify import comment_on_pull_request
+    from runner.app.notify import post_comment
     from runner.output.ledger import ledger_markdown, with_runs
 
-    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-    server, repository, job = map(session.environ.get, names)
-    link = f"{server}/{repository}/actions/runs/{job}" if server and repository and job else None
-    table = ledger_markdown(applied.entries, target, applied.error, link=link)
+    table = ledger_markdown(applied.entries, target, applied.error, link=_job(session))
     if file:
         append_summary(file, table, "the summary is in the log")
-    if not comment:
-        return
-    changed = any(entry.state == "changed" for entry in applied.entries)
-    text = with_runs(table, views_of(session, applied))
-    anew = bool(applied.ran or applied.error or changed)
-    try:
-        comment_on_pull_request(session, "apply", text, anew=anew)
-    except BackfillError as refused:
-        click.echo(f"note: no comment was posted: {refused}", err=True)
+    if comment:
+        changed = any(entry.state == "changed" for entry in applied.entries)
+        text = with_runs(table, views_of(session, applied))
+        anew = bool(applied.ran or applied.error or changed)
+        post_comment(session, "apply", text, anew=anew)
+
+
+def _job(session: Session) -> str | None:
+    """Return the address of this job of GitHub Actions."""
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    server, repository, job = map(session.environ.get, names)
+    return f"{server}/{repository}/actions/runs/{job}" if server and repository and job else None

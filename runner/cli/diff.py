@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from runner.cli.printing import (
     show_github,
     wants_color,
 )
-from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.errors import InvalidPlan, UsageError
 from runner.model import Selectors
 
 if TYPE_CHECKING:
@@ -82,13 +81,16 @@ def diff_command(
     PATH that this branch has added, changed, renamed or removed. Nothing is sent, but the plans'
     databases are asked.
     """
+    from runner.app.notify import commenting_on_refusal
     from runner.app.review import difference, review_plans
+    from runner.output.review import refused_markdown
 
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
+    refused = commenting_on_refusal(session, "diff", refused_markdown, comment=comment)
     if changed_since is not None:
         refuse_many(selectors)
-        with _told(session, comment=comment):
+        with refused:
             found = review_plans(
                 session, paths, changed_since, overrides, of_branch=True, strict=strict
             )
@@ -101,7 +103,7 @@ def diff_command(
     old, new = paths
     if not Path(old).exists() and Path(new).is_dir():
         refuse_many(selectors)
-        with _told(session, comment=comment):
+        with refused:
             found = review_plans(session, [new], old, overrides, strict=strict)
         return _printed(session, found, form, comment=comment, exit_code=exit_code)
     if comment:
@@ -110,24 +112,6 @@ def diff_command(
     differs, names = difference(session, old, new, overrides, strict=strict, selectors=selectors)
     _show(differs, names, form)
     return _DIFFERENT if exit_code and differs.changes else 0
-
-
-@contextmanager
-def _told(session: Session, *, comment: bool) -> Iterator[None]:
-    """Report in the pull request, too, why its plans were not compared: the comment that is there
-    is about what was pushed before."""
-    from runner.app.notify import comment_on_pull_request
-    from runner.output.review import refused_markdown
-
-    try:
-        yield
-    except BackfillError as refused:
-        if comment:
-            try:
-                comment_on_pull_request(session, "diff", refused_markdown(refused))
-            except BackfillError as failed:
-                click.echo(f"note: no comment was posted: {failed}", err=True)
-        raise
 
 
 def _show(found: Difference, names: tuple[str, str], form: str) -> None:
