@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.adapters.files import refuse_inputs
 from runner.app.plan_files import plans_to_apply
 from runner.app.prepare import prepare
 from runner.app.queries import how_to_go_on, how_to_make_good, view_of
@@ -81,7 +80,7 @@ def to_apply(
     file to write that is an input.
     """
     plans = plans_to_apply(session, paths, variables, changed_since, strict=strict)
-    refuse_inputs(writes, [*(path for plan in plans for path, _ in plan.inputs), *read])
+    session.refuse_to_write(writes, [*(path for plan in plans for path, _ in plan.inputs), *read])
     known = [plan.name for plan in plans]
     for option, names in named.items():
         for name in names:

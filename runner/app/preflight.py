@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
 from runner.app.approval import refuse_unapproved
 from runner.app.doctor import examine_plan, examine_server
@@ -32,7 +31,7 @@ def preflight(
 ) -> Cleared:
     """Check that the run can succeed. Raises `PreflightRefused` for what is bound to fail."""
     refuse_empty(plan)
-    refuse_own_files(plan, options)
+    refuse_own_files(session, plan, options)
     refuse_unapproved(plan, target)
     options = followed(plan, target, options)
     functions = None
@@ -87,10 +86,10 @@ def confirm(
         raise PreflightRefused("not confirmed: nothing is sent")
 
 
-def refuse_own_files(plan: ExecutionPlan, options: RunOptions) -> None:
-    """Raise `UsageError` if the summary file is one of the plan's inputs."""
+def refuse_own_files(session: Session, plan: ExecutionPlan, options: RunOptions) -> None:
+    """Raise `UsageError` if the summary file is one of the plan's inputs, or the state."""
     read = [plan.path, *(path for path, _ in plan.inputs)]
-    refuse_inputs({"--summary-file": options.summary_file}, read)
+    session.refuse_to_write({"--summary-file": options.summary_file}, read)
 
 
 def refuse_empty(plan: ExecutionPlan) -> None:

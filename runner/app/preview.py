@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target
 from runner.app.build import Built, build, warned
 from runner.app.plan_files import plan_files
@@ -80,7 +79,7 @@ def preview(
     Raises `InvalidPlan`, and `UsageError` for options without effect or a file to write that is an
     input.
     """
-    refuse_inputs(writes, [*read, path])
+    session.refuse_to_write(writes, [*read, path])
     if saved := load_saved(path):
         refuse_selectors(selectors)
         own = of_its_own(session, saved, variables, strict=strict)
@@ -96,7 +95,7 @@ def preview(
         return Preview(saved.plan, kept)
 
     def refuse_own(loaded: BackfillPlan) -> None:
-        refuse_inputs(writes, [read for read, _ in loaded.inputs])
+        session.refuse_to_write(writes, [read for read, _ in loaded.inputs])
 
     built = build(
         session,

@@ -98,7 +98,7 @@ def drive_more(
     from runner.app.resolve import resolver_of
 
     options = followed(plan, target, options, begun=begun)
-    refuse_own_files(plan, options)
+    refuse_own_files(session, plan, options)
     confirm(session, plan, target, options)
     database = session.databases(plan.path, record.environment) if asks else None
     what = Drive(

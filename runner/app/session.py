@@ -7,7 +7,15 @@ with the session.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -158,6 +166,13 @@ class Session:
         """The file of the state; None if it is on a server."""
         file = self.state.removeprefix("sqlite:///")
         return None if "://" in file else Path(file)
+
+    def refuse_to_write(self, written: Mapping[str, str | None], read: Iterable[str]) -> None:
+        """Raise `UsageError` if an option names a file to write that is an input, or the state; see
+        `runner.adapters.files.refuse_inputs`."""
+        from runner.adapters.files import refuse_inputs
+
+        refuse_inputs(written, [*read, *([str(self.state_file)] if self.state_file else [])])
 
     @property
     def has_state(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from runner.adapters.files import refuse_inputs, write_file
+from runner.adapters.files import write_file
 from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import env_option, format_option, given, pass_session, state_option
@@ -60,9 +60,9 @@ def report_command(
     if plan:
         _compare(session, run, plan, form, html)
         return
-    if html and session.state_file:
+    if html:
         written = {"--html": html, "--html, and its CSV,": f"{html}.csv"}
-        refuse_inputs(written, [str(session.state_file)])
+        session.refuse_to_write(written, [])
     view = view_of(store, store.find(run))
     if html:
         _write_page(session, view, html)

@@ -14,6 +14,7 @@ import pytest
 from runner.adapters.inngest.target import Target, resolve
 from runner.app.approval import approved, refuse_unapproved
 from runner.app.preflight import confirm, followed, preflight, refuse_another_address, refuse_empty
+from runner.app.session import Session, Silent
 from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.model import ExecutionPlan, Finding
@@ -306,7 +307,7 @@ def test_what_the_doctor_finds_is_noted_or_refuses_the_run(
 ) -> None:
     """The preview shows what the doctor finds about the plan."""
     heard = Recorder()
-    session: Any = SimpleNamespace(reporter=heard)
+    session = Session(environ={}, reporter=Silent(heard))
     looked = examined(**FOUND)
     assert preflight(session, plan, DEV, RunOptions()).functions == ()
     assert looked == [False, False]
@@ -338,7 +339,7 @@ def test_what_is_refused_anyway_is_not_examined(
 ) -> None:
     monkeypatch.chdir(Path(plan.path).parent)
     looked = examined()
-    session: Any = SimpleNamespace(reporter=Recorder())
+    session = Session(environ={}, reporter=Silent())
     if error is None:
         preflight(session, replace(plan, **change), DEV, RunOptions(**options))
     else:

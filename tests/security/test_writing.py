@@ -55,12 +55,30 @@ def test_a_summary_is_not_added_to_what_is_read(
     assert "sent" not in done.err
 
 
-def test_a_report_is_not_written_over_the_state(warm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "plan.yaml", "--out"],
+        ["plan", "plan.yaml", "--html"],
+        ["plan", "plan.yaml", "--record"],
+        ["run", "plan.yaml", "--summary-file"],
+        ["resume", "latest", "--summary-file"],
+        ["retry", "latest", "--summary-file"],
+        ["apply", "plan.yaml", "--summary-file"],
+        ["report", "--html"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_over_the_state(warm: str, tmp_path: Path, arguments: list[str]) -> None:
+    """It is the only record of what was sent."""
     plan = repository(tmp_path)
     run(warm, plan.parent, "run", "plan.yaml")
-    done = run(warm, plan.parent, "report", "--html", ".backfill/state.db")
+    state = plan.parent / ".backfill" / "state.db"
+    before = state.read_bytes()
+    done = run(warm, plan.parent, *arguments, state)
     assert (done.status, "would overwrite" in done.err) == (2, True), done
-    assert run(warm, plan.parent, "report", "--html", "run.html").status == 0
+    assert state.read_bytes() == before
+    assert run(warm, plan.parent, *arguments, "other").status in (0, 1)
 
 
 @pytest.mark.parametrize(
