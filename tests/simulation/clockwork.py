@@ -32,6 +32,7 @@ import ulid
 
 import runner
 from runner.adapters.journal import leases, outage, schema
+from runner.adapters.journal.database import _File
 from runner.app import build, doctor, resolve
 
 START = 1_793_000_000.0  # 2026-10-26; daylight saving time ends in New York on 2026-11-01
@@ -306,7 +307,7 @@ _SAID = {
 
 
 def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
-    class Connection(sqlite3.Connection):
+    class Connection(_File):
         """The state's connection: a process may die at a commit, and the disk may be faulty."""
 
         def execute(self, sql: str, *given: Any) -> Any:
@@ -474,7 +475,7 @@ def _give_waits(world: Scheduler, patches: Patches) -> None:
     def connect(*given: Any, **how: Any) -> Any:
         world.alive()
         more = {"factory": kind} if current() else {}
-        return real_connect(*given, **how, **more)
+        return real_connect(*given, **how | more)
 
     def run(main: Any, **how: Any) -> Any:
         if current() is None:

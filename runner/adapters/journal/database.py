@@ -128,6 +128,9 @@ class Dialect(Protocol):
     def is_away(self, connection: Any, error: Exception) -> bool:
         """Whether the statement that failed may succeed later, on another connection."""
 
+    def is_replaced(self, connection: Any) -> bool:
+        """Whether the state that the connection reads is no longer the one that is there."""
+
     def token(self, connection: Any) -> Any:
         """Return an id of the transaction; None if a commit's answer cannot get lost."""
 
@@ -210,9 +213,12 @@ class Database:
         return self._outage is not None
 
     def begun(self, begin: str) -> tuple[Any, bool]:
-        """Begin a transaction on an idle connection, or on a new one if all idle ones are
-        broken."""
+        """Begin a transaction on an idle connection, or on a new one if all idle ones are broken
+        or read a state that was removed or replaced."""
         while raw := self._kept():
+            if self.dialect.is_replaced(raw):
+                raw.close()
+                continue
             try:
                 raw.execute(begin)
             except BaseException as error:
@@ -359,6 +365,21 @@ def _lower(text: str | None) -> str | None:
     return text and text.lower()
 
 
+class _File(sqlite3.Connection):
+    """A connection that knows which file it has open to read; None: it also writes."""
+
+    read: tuple[int, int] | None = None
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return what distinguishes the file from another of that name; None if there is none."""
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 class _Sqlite:
     errors: type[Exception] = sqlite3.Error
     words: Mapping[str, str] = {
@@ -392,25 +413,28 @@ class _Sqlite:
         return self._connect("mode=rwc", "journal_mode=WAL"), True
 
     def _open_to_read(self) -> tuple[Any, bool]:
-        try:
-            self._file.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise no_state(self.where) from None
+        read = _identity(self._file)
+        if read is None:
+            raise no_state(self.where)
         if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
             # Opened as by writers: here SQLite's own `mode=ro` would leave files behind.
-            return self._connect("mode=rw", "query_only=ON"), True
-        if Path(f"{self._file}-wal").exists():
-            return self._connect("mode=ro"), True
-        # Nobody writes now; this connection would not see it if somebody did, so it is not reused.
-        return self._connect("immutable=1"), False
+            connection = self._connect("mode=rw", "query_only=ON")
+        elif Path(f"{self._file}-wal").exists():
+            connection = self._connect("mode=ro")
+        else:
+            # Nobody writes now; this connection would not see it if somebody did: use it once.
+            return self._connect("immutable=1"), False
+        connection.read = read
+        return connection, True
 
-    def _connect(self, how: str, *settings: str) -> sqlite3.Connection:
+    def _connect(self, how: str, *settings: str) -> _File:
         connection = sqlite3.connect(
             f"{self._file.absolute().as_uri()}?{how}",
             uri=True,
             timeout=30,
             isolation_level=None,
             check_same_thread=False,
+            factory=_File,
         )
         try:
             connection.create_function("epoch_now", 0, time.time)
@@ -447,6 +471,9 @@ class _Sqlite:
 
     def is_away(self, _connection: Any, _error: Exception) -> bool:
         return False
+
+    def is_replaced(self, connection: Any) -> bool:
+        return connection.read is not None and connection.read != _identity(self._file)
 
     def token(self, _connection: Any) -> Any:
         return None
@@ -490,6 +517,9 @@ class _Postgresql:
     def is_away(self, connection: Any, error: Exception) -> bool:
         state = getattr(error, "sqlstate", None) or ""
         return bool(connection.closed) or state.startswith(_TAKEN_BACK)
+
+    def is_replaced(self, _connection: Any) -> bool:
+        return False
 
     def token(self, connection: Any) -> Any:
         return connection.execute("SELECT txid_current()").fetchone()[0]

@@ -36,6 +36,8 @@ class Line:
     Its transaction ends with it, as on a server.
     """
 
+    read = None  # as of one that writes
+
     def __init__(self, server: Faraway, raw: Any, left: float = float("inf")) -> None:
         self.server, self.raw, self.left = server, raw, left
         self.loses_answer = self.gone = self.closed = False

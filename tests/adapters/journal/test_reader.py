@@ -17,7 +17,7 @@ from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.state import StateReader
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
-from runner.errors import TargetError, UsageError
+from runner.errors import NoState, TargetError, UsageError
 from runner.model import EventFilter
 from tests import support
 from tests.support import make_plan, new_store, repos, start_journal
@@ -89,6 +89,30 @@ def test_it_is_read_while_another_writes_it_too(shared: Path, tmp_path: Path) ->
     start_journal(store, make_plan(tmp_path, BODY))
     assert (shared / "state.db-wal").stat().st_size > 0
     assert as_reader(shared, lambda: told(shared)) == "1 RUN1 ['o/r0', 'o/r1', 'o/r2']"
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["closed", "while it is written"])
+def test_a_state_that_was_removed_is_not_read_any_more_and_the_next_one_is(
+    tmp_path: Path, ends: bool
+) -> None:
+    """Those who read for long, such as the pages, showed the runs of the removed file for ever."""
+    plan = make_plan(tmp_path, BODY)
+    before = new_store(tmp_path)
+    start_journal(before, plan)
+    if ends:
+        before.close()
+    with StateReader(str(tmp_path / "state.db")) as state:
+        assert state.find("latest").planned == 3
+        for file in tmp_path.glob("state.db*"):
+            file.unlink()
+        with pytest.raises(NoState, match="there is no state in"):
+            state.runs()
+        after = new_store(tmp_path)
+        assert state.runs() == []
+        start_journal(after, make_plan(tmp_path, repos(5) + "operations: [sync]\n"))
+        assert state.find("latest").planned == 5
+        before.close()
+        assert len(state.runs()) == 1
 
 
 def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runner.adapters.journal.database import Database
+from runner.adapters.journal.database import Database, _File
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError, UsageError
 from runner.execution.ports import Answer, Control
@@ -236,7 +236,7 @@ def test_interrupted_at_any_statement_it_leaves_no_connection_open(
     """A process that goes on, such as a Python program, would keep it open for long."""
     plan, opened, left = make_plan(tmp_path, BODY), list[object](), [0]
 
-    class Counted(sqlite3.Connection):
+    class Counted(_File):
         def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
             left[0] -= 1
             if not left[0]:
@@ -248,7 +248,7 @@ def test_interrupted_at_any_statement_it_leaves_no_connection_open(
             super().close()
 
     def connect(*given: Any, **how: Any) -> Any:
-        opened.append(real(*given, **how, factory=Counted))
+        opened.append(real(*given, **how | {"factory": Counted}))
         return opened[-1]
 
     real = sqlite3.connect
