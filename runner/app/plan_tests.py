@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.adapters.files import write_file
-from runner.app.plan_files import load
+from runner.app.plan_files import is_test, load
 from runner.app.session import Session
 from runner.app.variables import facts_of
 from runner.errors import InvalidPlan, UsageError
@@ -28,29 +28,33 @@ from runner.planning.expectations import (
     differences,
     now_of,
 )
-from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan, within
+from runner.spec.files import FileRefused, read_named, read_plan, within
 from runner.spec.plan_test import Case, PlanTest, read_plan_test
 
 
 def files_of(paths: Sequence[str]) -> list[str]:
-    """Return the given files, and the `*.test.yaml` files in folders, at any depth.
+    """Return the given files, and the `*.test.yaml` files in folders, at any depth; each once,
+    however its path is written.
 
     Raises `UsageError` if there is none.
     """
-    found: dict[str, None] = {}
-    for path in paths:
-        if not Path(path).is_dir():
-            found.setdefault(path)
-            continue
-        for folder, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if name.endswith(ENDINGS):
-                    found.setdefault(str(Path(folder) / name))
+    found: dict[str, str] = {}
+    for path in _each(paths):
+        found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - follows no link
     if not found:
         hint = "a test is a file beside its plan: see `backfill schema test`"
         raise UsageError(f"there is no *.test.yaml in {', '.join(paths)}", hint=hint)
-    return list(found)
+    return list(found.values())
+
+
+def _each(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if not Path(path).is_dir():
+            yield path
+            continue
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            yield from (str(Path(folder, name)) for name in sorted(names) if is_test(name))
 
 
 def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:

@@ -243,6 +243,13 @@ def test_no_test_at_all_is_no_success(folder: Path) -> None:
         files_of([str(folder)])
 
 
+def test_a_test_that_is_named_in_several_ways_is_one(folder: Path) -> None:
+    path = folder / "a.test.yaml"
+    path.write_text(HEAD, encoding="utf-8")
+    found = files_of([str(folder), str(path), f"{folder}/../{folder.name}/a.test.yaml"])
+    assert found == [str(path)]
+
+
 CASES = """\
 given:
   repos: [{repo: acme/x}]   # as it was
