@@ -12,6 +12,7 @@ from runner.errors import InvalidPlan, PreflightRefused
 from runner.execution.judge import (
     AFTER,
     BEFORE,
+    UNSENT,
     Since,
     Verdict,
     compares,
@@ -193,7 +194,9 @@ class Checker:
             mine = moment != "after" or check.operation in stages[0].operations
             if check.moment != moment or not mine or check.name in held:
                 continue
-            verdict = await self._until_held(check, stages)
+            verdict = (
+                UNSENT if self._is_idle(check, stages) else await self._until_held(check, stages)
+            )
             if self.queries.stop.is_set() and not verdict.holds:
                 return False  # the check did not get its full time: a resume asks again
             self.journal.keep_check(result_of(check, verdict))
@@ -201,6 +204,13 @@ class Checker:
                 self.queries.observer.note(f"the check `{check.name}`: {verdict.message}")
                 holds = False
         return holds
+
+    def _is_idle(self, check: Check, stages: Sequence[Stage]) -> bool:
+        """Whether it is about what a run changes, and its operation had nothing to send: a drain
+        whose goal was reached already. A retry proves what its first run has sent."""
+        own = [stage for stage in stages if check.operation in stage.operations]
+        retried = self.journal.remembered(_first(check)) is not None
+        return bool(own) and not any(one.total for one in own) and needs_run(check) and not retried
 
     async def _until_held(self, check: Check, stages: Sequence[Stage]) -> Verdict:
         """Repeat the check until it holds or its time is up."""

@@ -73,6 +73,9 @@ class Verdict:
         return replace(self, message=blind and f"no data: {blind}", note=note)
 
 
+UNSENT = Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
+
+
 @frozen
 class Since:
     """The run's start by the database's own clock, and the zone of its times that have none."""
@@ -127,10 +130,9 @@ def judge(
     compared; `sent`: whether anything was sent that could have changed the figures.
     """
     expect, question = check.expect, check.question
-    none = Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
     of_none = question.of is not None and not question.items
     if question.key and of_none:
-        return none
+        return UNSENT
     wanted = [name for name in (question.key, expect.column) if name]
     if gap := next((name for name in wanted if name not in now.columns), None):
         which = ", which tells the items apart" if gap == question.key else ""
@@ -139,7 +141,7 @@ def judge(
     if expect.column is None:
         return _judge_counts(check, rows, len(now.rows))
     if of_none and set(rows.all) <= {None}:  # the sum over no items
-        return none
+        return UNSENT
     if not rows.all:
         return Verdict("no data", f"no data: the query gives no rows{_of(rows.missing)}")
     seen = _seen(expect.column, rows.all)

@@ -234,6 +234,31 @@ def test_a_goal_that_is_reached_already_is_said(
     assert not worker.ids
 
 
+@pytest.mark.parametrize("moment", ["after: drain", "at: end"])
+@pytest.mark.parametrize(
+    ("query", "expect"),
+    [
+        ("select name as repo, pending as n from", "column: n, decreased: true"),
+        ("select name as repo, '2000-01-01' as n from", "column: n, newer_than: run.started_at"),
+    ],
+)
+def test_a_drain_with_nothing_to_do_proves_no_change(
+    backfill: Backfill, tmp_path: Path, database: Path, moment: str, query: str, expect: str
+) -> None:
+    """Another run may have done it between the plan and the start."""
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE repositories SET pending = 0")
+    check = f'{{name: c, query: "{query} repositories where name in :repos", expect: {{{expect}}}}}'
+    catalog = CATALOG + f"    checks: [{check[:-1]}, {moment}}}]\n".replace(
+        "after: drain", "timeout: 1s"
+    )
+    plan = write_plan(tmp_path, BODY.replace(" where pending > 0", ""), catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 0, result.out + result.err
+    assert "nothing was sent for it, so there is nothing to prove" in result.out
+
+
 def test_a_drain_is_followed_or_refused(backfill: Backfill, tmp_path: Path, database: Path) -> None:
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     result = backfill("run", plan, "--no-wait", "--target", "http://127.0.0.1:1", "--yes")
