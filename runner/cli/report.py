@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -101,7 +102,7 @@ def _write_page(session: Session, view: RunView, path: str) -> None:
     csv, also = Path(f"{path}.csv"), ""
     cut = view.record.planned > MAX_ROWS
     listing = EventPage(events_to_send_round(session.reader, view, MAX_ROWS))
-    page = run_page(view, listing, standalone=True, csv=csv.name if cut else None)
+    page = run_page(view, listing, standalone=True, csv=f"./{quote(csv.name)}" if cut else None)
     if cut:  # written first, as the page links to it
         write_file(csv, events_csv(session.reader.events(view.record)))
         also = f", and all events in {csv}"

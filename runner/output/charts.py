@@ -133,7 +133,7 @@ def _times(start: float, end: float, x: Callable[[float], float], most: int) -> 
         step = span / 2
     at = 0.0
     while at <= span:
-        yield Tick(x(start + at), format_duration(round(at, 2)) if at else "0s")
+        yield Tick(x(start + at), format_duration(round(at, 3)) if at else "0s")
         at += step
 
 

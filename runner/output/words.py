@@ -104,6 +104,12 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment_after(at: float, since: float) -> str:
+    """Return the moment, without its date if it is that of `since`."""
+    day, time = moment(at).split()
+    return time if day == moment(since)[:10] else f"{day} {time}"
+
+
 def machine_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -83,6 +83,20 @@ def test_time_in_which_nobody_drove_a_run_is_a_gap(tmp_path: Path) -> None:
     assert gap.width == pytest.approx(plot * 240 / 360, rel=0.02)
 
 
+@pytest.mark.parametrize("seconds", [0.012, 0.09, 0.5, 3.0])
+def test_each_mark_of_the_axis_of_time_says_its_own_time(tmp_path: Path, seconds: float) -> None:
+    """The middle of a run of 12 ms was said to be at 10 ms, as was its end."""
+    player = Player(tmp_path)
+    run = player.begin("short", "repos: [a/b]\noperations: [sync]\n", 60)
+    run.send(1, 1, 0, lambda _: None)
+    run.pass_time(seconds, 1, None)
+    run.finish("completed")
+    chart = charts.chart(view_of(player.store, player.store.find("latest")), charts.WIDE)
+    assert chart is not None
+    labels = [column.label for column in chart.columns]
+    assert len(labels) == len({*labels})
+
+
 def test_a_count_is_short_and_exact_enough() -> None:
     assert [charts._short(n) for n in (0, 999, 1_000, 1_250, 15_000, 2_000_000)] == [
         "0", "999", "1k", "1250", "15k", "2M",

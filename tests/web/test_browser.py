@@ -17,12 +17,13 @@ import pytest
 
 from runner.cli.ui import Journals
 from runner.errors import TargetError
+from runner.output.words import moment
 from tests.cli.conftest import Jobs, Start, served
 from tests.depth import some
 from tests.types import Backfill
 from tests.web.browser import NEEDS_CHROMIUM, is_accessible
 from tests.web.conftest import Hostile, web
-from tests.web.states import Player
+from tests.web.states import Player, ten_thousand_failures
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -248,6 +249,43 @@ def test_a_report_is_one_page_that_asks_for_nothing(
     page.get_by_role("combobox", name="Outcome").select_option("failed")
     assert rows.count() == 3
     is_accessible(page)
+
+
+def test_a_report_links_to_its_events_whatever_its_name(
+    page: Any, tmp_path: Path, pages: Any, backfill: Backfill
+) -> None:
+    """`#`, `?` and `%` are more than letters in a link; `a:` would be a scheme."""
+    ten_thousand_failures(Player(tmp_path))
+    for name in ("a #1?%20.html", "a:b.html"):
+        assert backfill("report", "--html", tmp_path / name).status == 0
+        page.goto((tmp_path / name).as_uri())
+        href = page.get_by_role("link", name="all events as CSV").evaluate("it => it.href")
+        assert href == Path(f"{tmp_path / name}.csv").as_uri()
+        assert Path(f"{tmp_path / name}.csv").is_file()
+
+
+def test_a_run_over_days_has_days_and_a_phone_has_the_words_of_a_wide_screen(
+    browser: Any, tmp_path: Path
+) -> None:
+    """It seemed to have ended on the day it began; on a phone, what was cancelled had "failed"."""
+    player = Player(tmp_path)
+    run = player.begin("long", "repos: [a/b]\noperations: [sync]\n", 90_000)
+    run.send(1, 1, 0, lambda _: "it broke")
+    player.now += 86_400
+    run.journal.note("a day later")
+    run.pass_time(60, 1, None)
+    run.finish("failed")
+    ended = moment(player.now)
+    with served(web(Journals(player.store))) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{url}/runs/latest")
+        assert f"UTC to {ended};" in page.inner_text("main")
+        assert ended[:10] in page.locator(".notes time").last.inner_text()
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(url)
+        after = "getComputedStyle(document.querySelector('td.lost'), '::after').content"
+        assert page.evaluate(after) == '" not completed"'
+        page.goto("about:blank")
 
 
 def test_a_preview_is_such_a_page_too(
