@@ -18,13 +18,14 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
 
     Unfinished events count as skipped, and so do failures that a later attempt made good. A run
     that has not completed, for another reason than its failures, is a failure of its own: skipped
-    tests alone leave a CI system green."""
+    tests alone leave a CI system green. A baseline, which sends nothing, is skipped."""
     state = view.state
     failed = view.outstanding + sum(not c.ok for c in view.checks)
     stalled = state == "failed" and view.record.reason is not None and not failed
-    cut_short = state not in ("completed", "failed") or stalled
+    baseline = state == "baseline"
+    cut_short = state not in ("completed", "failed", "baseline") or stalled
     total = sum(stage.total for stage in view.stages) + len(view.checks)
-    total, failed = total + cut_short, failed + cut_short
+    total, failed = total + cut_short + baseline, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield f'<testsuites name={attribute(view.record.plan)} tests="{total}" failures="{failed}">\n'
     stage = 0
@@ -44,12 +45,13 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
             why = attribute(check.words)
             yield f"{case}/>\n" if check.ok else f"{case}><failure message={why}/></testcase>\n"
         yield "</testsuite>\n"
-    if cut_short:
-        case = f'<testcase classname="run" name={attribute(view.record.id)}'
+    if cut_short or baseline:
         because = f": {view.record.reason}" if view.record.reason else ""
         why = attribute(f"the run is {state}{because}")
-        yield '<testsuite name="run" tests="1" failures="1">\n'
-        yield f"{case}><failure message={why}/></testcase>\n</testsuite>\n"
+        how, skipped = ("skipped", ' skipped="1"') if baseline else ("failure", "")
+        yield f'<testsuite name="run" tests="1" failures="{cut_short:d}"{skipped}>\n'
+        yield f'<testcase classname="run" name={attribute(view.record.id)}>'
+        yield f"<{how} message={why}/></testcase>\n</testsuite>\n"
     yield "</testsuites>\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -47,6 +48,10 @@ def test_a_baseline_counts_as_applied_and_sends_nothing(backfill: Backfill, plan
     for state, runs in (("baseline", 1), ("completed", 0), ("failed", 0)):
         listed = json.loads(backfill("runs", "--state-is", state, "--format", "json").out)
         assert len(listed["runs"]) == runs, state
+    suites = ElementTree.fromstring(backfill("report", "--format", "junit").out)  # noqa: S314
+    assert [suites.get(key) for key in ("tests", "failures")] == ["1", "0"]
+    (skipped,) = suites.iter("skipped")
+    assert "by hand in 2025" in str(skipped.get("message"))
     summary = plans.parent / "summary.md"
     applied = backfill("apply", plans, "--yes", "--summary-file", summary)
     assert "| old | applied | baseline of " in summary.read_text(encoding="utf-8")
