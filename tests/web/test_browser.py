@@ -23,7 +23,7 @@ from tests.depth import some
 from tests.types import Backfill
 from tests.web.browser import NEEDS_CHROMIUM, is_accessible
 from tests.web.conftest import Hostile, web
-from tests.web.states import Player, ten_thousand_failures
+from tests.web.states import Player, names, ten_thousand_failures
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -31,7 +31,7 @@ Target = Callable[[Jobs], AbstractContextManager[str]]
 Plan = Callable[..., Path]
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 SLOW = "batch_size: 1\ndelay: 300ms\non_failure: continue\n"
-
+PANES = ("The plan file", "Events of the run")
 
 COMPLAINTS: list[str] = []
 
@@ -178,6 +178,28 @@ def test_a_page_that_cannot_be_renewed_says_so_until_it_can(
             page.wait_for_function("events.readyState === EventSource.OPEN")
         run.finish("completed")
         page.get_by_role("heading", name="completed").wait_for(timeout=10_000)
+        page.goto("about:blank")
+
+
+def test_what_was_scrolled_stays_where_it_is_while_a_run_goes_on(
+    browser: Any, tmp_path: Path
+) -> None:
+    player = Player(tmp_path)
+    run = player.begin("nightly", names(60) + "operations: [sync]\n", 60)
+    run.send(1, 1, 0, lambda _: None)
+    run.pass_time(1, 1, None)
+    with served(web(Journals(player.store))) as url, browser.new_context() as context:
+        page = context.new_page()
+        page.set_viewport_size({"width": 700, "height": 600})
+        page.goto(f"{url}/runs/latest")
+        page.get_by_text("The plan file", exact=True).click()
+        panes = [page.get_by_role("region", name=name) for name in PANES]
+        wide = [pane.evaluate("it => (it.scrollLeft = 9, it.scrollLeft)") for pane in panes]
+        assert wide[0] == 9
+        run.send(1, 1, 0, lambda _: "it broke")
+        run.pass_time(1, 1, None)
+        page.get_by_text("2/60 sent").wait_for(timeout=10_000)
+        assert [pane.evaluate("it => it.scrollLeft") for pane in panes] == wide
         page.goto("about:blank")
 
 

@@ -54,6 +54,7 @@ async function newest() {
 function replace(page) {
   const open = new Map([...document.querySelectorAll("details > summary")].map((one) => [nameOf(one), one.parentElement.open]));
   const typed = new Map([...document.querySelectorAll("input, select")].map((one) => [pathTo(one), one.value]));
+  const scrolled = [...document.querySelectorAll(".scroll, pre")].map((one) => [pathTo(one), one.scrollLeft, one.scrollTop]);
   const focus = pathTo(document.activeElement);
   const { selectionStart, selectionEnd } = document.activeElement;
   document.title = page.title;
@@ -67,6 +68,9 @@ function replace(page) {
   for (const [path, value] of typed) {
     const field = path && document.querySelector(path);
     if (field) field.value = value;
+  }
+  for (const [path, left, top] of scrolled) {
+    document.querySelector(path)?.scrollTo(left, top);
   }
   const field = focus && document.querySelector(focus);
   field?.focus({ preventScroll: true });
