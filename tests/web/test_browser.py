@@ -267,6 +267,8 @@ def test_a_report_is_one_page_that_asks_for_nothing(
     assert rows.first.get_attribute("data-outcome") == "failed", "they come first"
     page.get_by_role("searchbox").fill("O/R17")
     assert page.inner_text("#shown") == "1 of 30 shown"
+    page.get_by_role("searchbox").fill("completed")
+    assert page.inner_text("#shown") == "0 of 30 shown", "as on the page of `ui`"
     page.get_by_role("searchbox").fill("")
     page.get_by_role("combobox", name="Outcome").select_option("failed")
     assert rows.count() == 3

@@ -13,7 +13,7 @@ if (form) {
       row.hidden = !(
         (!outcome.value || its === outcome.value || (outcome.value === "lost" && lost)) &&
         (!stage.value || of === stage.value) &&
-        row.textContent.toLowerCase().includes(text)
+        ["item", "message"].some((kind) => row.querySelector(`.${kind}`).textContent.toLowerCase().includes(text))
       );
       shown += !row.hidden;
     }
