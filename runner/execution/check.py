@@ -287,7 +287,9 @@ def finds_out(
     if asked.of is None or operation in stage.operations:
         return asked.of is not None
     own = stage.for_each
-    if own not in BUILT_IN and own in (asked.of, *asked.parameters):
+    if own in BUILT_IN:
+        return False
+    if own in (asked.of, *asked.parameters):
         others = (one for one in plan.stages if one.for_each == own and one.number != stage.number)
         return not any(operation in one.operations for one in others)
     for_them = any(one.for_each == asked.of for one in plan.stages)

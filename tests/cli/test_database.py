@@ -617,11 +617,13 @@ checks:
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
 
 
+@pytest.mark.parametrize("of", ["left", "cells"])
 @pytest.mark.parametrize("which", ["after: drain", "at: end", "key: item"])
 def test_a_check_is_not_about_items_that_are_gone_when_their_stage_starts(
-    backfill: Backfill, tmp_path: Path, database: Path, which: str
+    backfill: Backfill, tmp_path: Path, database: Path, which: str, of: str
 ) -> None:
-    """The operation before has done the work of one; nothing is sent for it, and it stays."""
+    """The operation before has done the work of one; nothing is sent for it, and it stays. The
+    items may be parts of those of the stage."""
 
     def work(event: Mapping[str, Any]) -> None:
         with closing(sqlite3.connect(database, timeout=30)) as db, db:
@@ -636,6 +638,8 @@ def test_a_check_is_not_about_items_that_are_gone_when_their_stage_starts(
     body = f"""\
 collections:
   left: {{query: "select name from repositories where name like 'n/%'", item: "{{{{ row.name }}}}"}}
+  cells: {{matrix: {{one: left, kind: kinds}}}}
+  kinds: [x, y]
 operations: [make, drain, tidy]
 delay: 0s
 checks:
@@ -644,7 +648,10 @@ checks:
     query: select name as item, pending from repositories where name in :left
     expect: {{column: pending, at_most: 0}}
 """
-    plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
+    if of == "left":
+        body = "".join(line for line in body.splitlines(keepends=True) if "kind" not in line)
+    catalog = FOUND_OUT.replace("for_each: left", f"for_each: {of}")
+    plan = write_plan(tmp_path, body, catalog=catalog)
     with served(create_app(dict.fromkeys(("app/drain", "app/make", "app/tidy"), work))) as url:
         result = backfill("run", plan, "--target", url, "--format", "json")
     (check,) = json.loads(result.out)["checks"]
