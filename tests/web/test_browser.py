@@ -181,6 +181,28 @@ def test_a_page_that_cannot_be_renewed_says_so_until_it_can(
         page.goto("about:blank")
 
 
+def test_on_the_way_back_a_filter_says_what_is_shown(browser: Any, tmp_path: Path) -> None:
+    """The browser put back what had been chosen, beside runs and events that were not filtered."""
+    player = Player(tmp_path)
+    for name in ("daily", "nightly"):
+        run = player.begin(name, "repos: [a/b]\noperations: [sync, embed]\n", 60)
+        run.send(1, 1, 0, lambda _: None)
+        run.pass_time(1, 1, None)
+        run.finish("completed")
+    with served(web(Journals(player.store))) as url, browser.new_context() as context:
+        page = context.new_page()
+        for path, label, chosen in (("/", "Plan", "daily"), ("/runs/latest", "Stage", "1")):
+            page.goto(url + path)
+            page.get_by_role("combobox", name=label).select_option(chosen)
+            page.get_by_role("button", name="Filter").click()
+            page.get_by_role("link", name="Clear").wait_for()
+            page.go_back()
+            page.get_by_role("link", name="Clear").wait_for(state="detached")
+            page.wait_for_load_state("load")  # a browser puts back by then
+            assert page.get_by_role("combobox", name=label).input_value() == ""
+        page.goto("about:blank")
+
+
 def test_what_was_scrolled_stays_where_it_is_while_a_run_goes_on(
     browser: Any, tmp_path: Path
 ) -> None:
