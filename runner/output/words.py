@@ -260,8 +260,10 @@ def of_first(run_id: str) -> str:
 def control(plan: ExecutionPlan) -> list[str]:
     """Return lines on what part it is, what starts it, recorded facts, verdicts, and what may pause
     the run or end it early."""
-    lines = [partial(plan.partial.selectors.words)] if plan.partial else []
-    if plan.schedule:
+    lines = []
+    if plan.partial:
+        lines.append(partial(plan.partial.selectors.words))
+    elif plan.schedule:  # which starts no part
         lines.append(f"started by its schedule: {plan.schedule.words}")
     if at := plan.answered_at:
         answered = datetime.fromisoformat(at).astimezone(UTC)

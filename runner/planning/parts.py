@@ -44,9 +44,9 @@ def subset(
     order and pace.
 
     The events are known, so no stage is deferred or has a goal. What was approved as a whole needs
-    no approval in part. `unproved`: the checks that must
-    still hold, by name, and whether each was asked. They cover all their items; those that were
-    asked are asked again, even if their operation sends nothing.
+    no approval in part, and no schedule starts a part. `unproved`: the checks that must still hold,
+    by name, and whether each was asked. They cover all their items; those that were asked are asked
+    again, even if their operation sends nothing.
     """
     wanted, made, first = frozenset(positions), list[Stage](), 0
     for stage in plan.stages:
@@ -65,6 +65,7 @@ def subset(
         stages=stages,
         digest=_digest(plan, str(sorted(wanted))),
         approval=None,
+        schedule=None,
         skipped=(),
         warnings=(),
         checks=tuple(

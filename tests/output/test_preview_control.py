@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from runner.model import ExecutionPlan
+from runner.model import ExecutionPlan, Partial, Selectors
 from runner.output.page import plan_page
 from runner.output.preview import plan_markdown, write_json, write_jsonl, write_text
 from runner.planning.estimate import before, simulate
@@ -70,6 +71,12 @@ def test_each_form_says_what_starts_a_plan_also_one_that_sends_nothing(
     for shown in (_text(plan), plan_markdown(plan, target="dev", events=3), page):
         assert "started by its schedule: 0 3 * * * UTC" in shown.replace("&#42;", "*")
         assert "ends once more than 5% of its events have failed" in shown
+
+
+def test_no_schedule_starts_a_part_of_a_plan(tmp_path: Path) -> None:
+    whole = make_plan(tmp_path, repos(5) + GUARDED + "schedule: 0 3 * * *\n")
+    part = replace(whole, partial=Partial(Selectors(limit=1)))
+    assert "started by its schedule" not in _text(part)
 
 
 def test_json_is_by_its_schema_and_has_them_all(tmp_path: Path) -> None:

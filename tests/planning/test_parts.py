@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import BackfillPlan, ExecutionPlan, Partial, Selectors
+from runner.model import BackfillPlan, ExecutionPlan, Partial, Schedule, Selectors
 from runner.planning.build import build_execution_plan, stage_as_of_now
 from runner.planning.facts import gather, gather_again
 from runner.planning.parts import Choice, select, subset
@@ -213,8 +213,9 @@ def test_what_is_sent_again_are_those_events_in_their_order_and_only_they_are_pr
     tmp_path: Path, positions: Collection[int], asked: dict[str, list[str]]
 ) -> None:
     _, whole = built(tmp_path, BODY + ASKED)
-    part = subset(replace(whole, approval=0), positions)
+    part = subset(replace(whole, approval=0, schedule=Schedule("0 3 * * *")), positions)
     assert not part.needs_approval
+    assert part.schedule is None
     events = [*whole.planned()]
     assert [(one.operation, one.item, one.event) for one in part.planned()] == [
         (events[at].operation, events[at].item, events[at].event) for at in sorted(positions)
