@@ -129,7 +129,7 @@ def _same(one: str, other: str) -> bool:
     try:
         return Path(one).samefile(other)
     except OSError:  # one of them does not exist yet
-        return Path(one).resolve() == Path(other).resolve()
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _place(path: str | Path) -> tuple[Path, int | None]:

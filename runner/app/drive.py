@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -256,7 +257,7 @@ class Noting:
 def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequence[Guard]]:
     specs = list(what.plan.guards)
     if what.options.pause_file:
-        specs.append(FileGuard(str(Path(what.options.pause_file).resolve())))
+        specs.append(FileGuard(os.path.realpath(what.options.pause_file)))
     if not specs:
         return nullcontext(())
     from runner.adapters.guards import open_guards

@@ -307,7 +307,7 @@ def _past(store: StateReader, plan: ExecutionPlan) -> Mapping[str, Past]:
 
 
 def _local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
-    if session.state_file is None or not session.state_file.is_file():
+    if session.state_file is None:
         return {}
     try:
         return _past(session.reader, plan)

@@ -119,7 +119,7 @@ def _records(context: click.Context) -> list[RunRecord]:
 
     state = context.params.get("state")
     with Session(str(state) if state else None) as session:
-        if session.state_file is None or not session.state_file.is_file():
+        if session.state_file is None:
             return []
         try:
             return [line.record for line in session.reader.runs(limit=_MOST)]

@@ -365,9 +365,13 @@ def test_the_lock_of_a_killed_process_is_taken_over_by_a_new_run(
     assert "sends everything again" in again.err
 
 
-def test_a_pause_file_holds_the_run_until_it_is_gone(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_pause_file_holds_the_run_until_it_is_gone(
+    start: Start, tmp_path: Path, loop: bool
+) -> None:
+    """`loop`: it is a link to itself."""
     jobs, flag = Jobs(), tmp_path / "hold"
-    flag.touch()
+    flag.symlink_to(flag) if loop else flag.touch()
     with served(create_app({"app/fire": jobs})) as url:
         plan = write_plan(tmp_path, repos(3) + SLOWLY)
         process = start(*_run(plan, url), "--pause-file", flag)

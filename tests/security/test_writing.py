@@ -16,6 +16,7 @@ from tests.depth import crossed
 from tests.security.commands import repository, run
 from tests.warm import CLIENT
 
+_LOOP = os.strerror(errno.ELOOP)
 INPUTS = ("plan.yaml", "catalog.yaml", "repos.csv", "hard.yaml", "link.yaml", "vars.yaml")
 
 
@@ -79,6 +80,42 @@ def test_nothing_is_written_over_the_state(warm: str, tmp_path: Path, arguments:
     assert (done.status, "would overwrite" in done.err) == (2, True), done
     assert state.read_bytes() == before
     assert run(warm, plan.parent, *arguments, "other").status in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["plan", "plan.yaml", "--out"], 2, _LOOP),
+        (["plan", "plan.yaml", "--html"], 2, _LOOP),
+        (["plan", "plan.yaml", "--record"], 2, _LOOP),
+        (["report", "--html"], 2, _LOOP),
+        (["run", "plan.yaml", "--summary-file"], 1, _LOOP),  # a note: the run has ended by then
+        (["status", "--state"], 6, _LOOP),
+        (["run", "plan.yaml", "--state"], 6, "the state in loop cannot be used"),
+    ],
+    ids=str,
+)
+def test_a_link_to_itself_is_a_user_s_mistake(
+    warm: str, tmp_path: Path, arguments: list[str], status: int, words: str
+) -> None:
+    plan = repository(tmp_path)
+    run(warm, plan.parent, "run", "plan.yaml")
+    plan.with_name("loop").symlink_to("loop")
+    done = run(warm, plan.parent, *arguments, "loop")
+    assert (done.status, words in done.err) == (status, True), done
+
+
+@pytest.mark.parametrize("command", ["status", "run plan.yaml", "apply --dry-run ."])
+def test_a_state_that_cannot_be_reached_ends_with_6(
+    warm: str, tmp_path: Path, command: str
+) -> None:
+    """Such as one in a folder that the user may not enter; root may, so its name is too long."""
+    plan = repository(tmp_path)
+    done = run(warm, plan.parent, *command.split(), "--state", "x" * 300)
+    assert (done.status, done.err.count("the state in xxx")) == (6, 1), done
+    assert os.strerror(errno.ENAMETOOLONG) in done.err
+    given = {"BACKFILL_STATE": "x" * 300}
+    assert run(warm, plan.parent, "plan", "plan.yaml", env=given).status == 0  # needs no state
 
 
 @pytest.mark.parametrize(

@@ -403,6 +403,14 @@ class _Sqlite:
 
     def open(self) -> tuple[Any, bool]:
         """Open the file in WAL mode, so that others can read during a run."""
+        try:
+            return self._opened()
+        except OSError as error:  # such as a folder that this user may not enter
+            message = f"the state in {self.where} cannot be used: {error.strerror}"
+            hint = "let this user reach it, or name another state with --state"
+            raise TargetError(message, hint=hint) from None
+
+    def _opened(self) -> tuple[Any, bool]:
         if kind := odd_kind(self._file):
             message = f"--state: {self.where} is not a file but {kind}"
             raise UsageError(message, hint="name a file; it is created if it does not exist")
@@ -454,7 +462,7 @@ class _Sqlite:
     def _refuse_foreign_journal(self) -> None:
         """Refuse a rollback journal that names another file, which SQLite would delete. We change
         one database at a time, so ours names none: this one came with the state."""
-        journal = Path(f"{self._file.resolve()}-journal")
+        journal = Path(f"{os.path.realpath(self._file)}-journal")
         if ends_with(journal, _NAMES_A_FILE):
             message = f"the state in {self.where} comes with a journal that is not backfill's"
             raise TargetError(message, hint=f"remove {journal}, or name another state with --state")
