@@ -6,6 +6,7 @@ Statements are plain SQL that both understand. Parameters are named, as in `:nam
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -407,6 +408,8 @@ class _Sqlite:
             return self._opened()
         except OSError as error:  # such as a folder that this user may not enter
             message = f"the state in {self.where} cannot be used: {error.strerror}"
+            if error.errno == errno.ENAMETOOLONG:
+                raise UsageError(message, hint="name another state with --state") from None
             hint = "let this user reach it, or name another state with --state"
             raise TargetError(message, hint=hint) from None
 
