@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 from pathlib import Path
+from urllib.parse import urljoin
 from xml.etree import ElementTree
 
 import pytest
@@ -372,3 +375,18 @@ def test_a_suite_of_junit_is_called_as_its_stage(
     suites = ElementTree.fromstring(backfill("report", "--format", "junit").out)  # noqa: S314
     assert [suite.get("name") for suite in suites] == ["one + two"]
     assert [case.get("classname") for case in suites[0]] == ["one", "two"] * 2
+
+
+@pytest.mark.parametrize("name", ["a #1?%20.html", "a:b.html"])
+def test_a_report_links_to_its_events_whatever_its_name(
+    backfill: Backfill, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """`#`, `?` and `%` are more than letters in a link; `a:` would be a scheme."""
+    monkeypatch.setattr("runner.output.page.MAX_ROWS", 1)
+    plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    assert backfill("run", plan, "--target", url).status == 0
+    page = tmp_path / name
+    assert backfill("report", "--html", page).status == 0
+    (href,) = re.findall(r'<a href="([^"]+)">all events as CSV', page.read_text("utf-8"))
+    assert urljoin(page.as_uri(), html.unescape(href)) == Path(f"{page}.csv").as_uri()
+    assert Path(f"{page}.csv").is_file()
