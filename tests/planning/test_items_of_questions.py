@@ -246,6 +246,22 @@ coverage: {{all: {{query: "{query}"}}}}
     assert [list(one.question.items) for one in built.coverage] == [["a", "b"]]
 
 
+def test_without_an_operation_for_repositories_a_check_is_about_those_of_workspaces_that_are_sent(
+    tmp_path: Path,
+) -> None:
+    catalog = (
+        "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n  rank: {event: a/rank, "
+        "for_each: workspace, payload: {}, when: workspace.id != 'w1'}\n"
+    )
+    body = (
+        "repos: [{repo: o/a, workspace: w1}, {repo: o/b, workspace: w2}]\noperations: [rank]\n"
+        'checks: [{name: c, query: "select repo, n from r where x in :repos", '
+        "expect: {column: n, at_least: 1}}]\n"
+    )
+    (check,) = make_plan(tmp_path, body, catalog=catalog).checks
+    assert check.question.items == ("o/b",)
+
+
 def _only(stage: Stage, item: str) -> int:
     return next(index for index, (name, _) in enumerate(stage.items.raw()) if name == item)
 
