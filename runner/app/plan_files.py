@@ -155,7 +155,7 @@ def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
     its path is written."""
     places: dict[str, tuple[str, bytes | None]] = {}
     for path, raw in _each(paths):
-        places.setdefault(os.path.abspath(path), (path, raw))  # noqa: PTH100 - follows no link
+        places.setdefault(one_spelling(path), (path, raw))
     found = dict(places.values())
     for path in found:
         if wrong := strange_name(path):
@@ -163,6 +163,11 @@ def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
     if not found and strictly:
         raise UsageError(f"there is no plan in {', '.join(paths)}")
     return found
+
+
+def one_spelling(path: str) -> str:
+    """Return the same for each way to write a path; links are not followed."""
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _each(paths: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:

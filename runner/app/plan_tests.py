@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.adapters.files import write_file
-from runner.app.plan_files import is_test, load
+from runner.app.plan_files import is_test, load, one_spelling
 from runner.app.session import Session
 from runner.app.variables import facts_of
 from runner.errors import InvalidPlan, UsageError
@@ -40,7 +40,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
     """
     found: dict[str, str] = {}
     for path in _each(paths):
-        found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - follows no link
+        found.setdefault(one_spelling(path), path)
     if not found:
         hint = "a test is a file beside its plan: see `backfill schema test`"
         raise UsageError(f"there is no *.test.yaml in {', '.join(paths)}", hint=hint)
