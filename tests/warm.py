@@ -28,9 +28,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, NoReturn, Self, TypeAlias
 from unittest.mock import patch
+
+import httpx
 
 import runner
 from runner.adapters.http import open_client
@@ -252,8 +255,11 @@ def hurry() -> None:
 
 
 async def _trust() -> None:
-    """Reads this machine's certificates, which takes longer than all else that a client does."""
-    async with open_client():
+    """Reads this machine's certificates, which takes longer than all else that a client does; also
+    for the engine's SDK, whose every client reads them twice."""
+    made = cache(httpx.create_ssl_context)
+    setattr(sys.modules["httpx._transports.default"], "create_ssl_context", made)  # noqa: B010
+    async with open_client(), httpx.AsyncClient():
         pass
 
 

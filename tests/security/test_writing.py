@@ -74,11 +74,11 @@ def test_nothing_is_written_over_the_state(warm: str, tmp_path: Path, arguments:
     """It is the only record of what was sent."""
     plan = repository(tmp_path)
     run(warm, plan.parent, "run", "plan.yaml")
-    state = plan.parent / ".backfill" / "state.db"
-    before = state.read_bytes()
-    done = run(warm, plan.parent, *arguments, state)
+    before = run(warm, plan.parent, "status", "--format", "json")
+    done = run(warm, plan.parent, *arguments, plan.parent / ".backfill" / "state.db")
     assert (done.status, "would overwrite" in done.err) == (2, True), done
-    assert state.read_bytes() == before
+    assert run(warm, plan.parent, "status", "--format", "json") == before
+    assert before.status == 0
     assert run(warm, plan.parent, *arguments, "other").status in (0, 1)
 
 
