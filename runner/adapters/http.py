@@ -15,13 +15,13 @@ import re
 import socket
 import ssl
 import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache, partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import cache, lru_cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,9 +40,16 @@ _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRN
 _WORDS = 100  # characters from a TLS library's message
 MAX_BODY = 64 * 1024 * 1024  # bytes, decoded
 SECONDS = 30.0  # for one exchange, from the connection to the answer's last byte
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # for each read, write and connection in it
+# Seconds for each part of it, as transports take them.
+_TIMEOUT = {"timeout": httpx.Timeout(30.0, connect=10.0).as_dict()}
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
-_HEADERS = {"user-agent": f"backfill/{__version__}", "accept-encoding": "gzip"}
+_HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "gzip",
+    "connection": "keep-alive",
+    "user-agent": f"backfill/{__version__}",
+}
+_url = lru_cache(maxsize=100)(httpx.URL)  # many requests go to one
 _LARGE = 4 * 1024 * 1024  # bytes beyond which answers are read one at a time
 _MOST_VALUES = 3_000_000  # in a large answer: a value of 3 bytes takes some 100 in memory
 _SHOWN = 40  # characters of a header's value
@@ -188,9 +195,14 @@ class AnswerTooLarge(TargetError):
 
 @frozen
 class Client:
-    """Makes exchanges. `seconds`: the deadline of each; None if the server is in this process."""
+    """Makes exchanges. `seconds`: the deadline of each; None if the server is in this process.
 
-    http: httpx.AsyncClient
+    A request goes to the transport directly: what a client of httpx does besides (cookies,
+    redirects, URLs that are relative) takes longer than the transport, and none of it is wanted.
+    """
+
+    transport: httpx.AsyncBaseTransport
+    headers: Mapping[str, str]
     seconds: float | None = SECONDS
     most: int = MAX_BODY
     proxies: Proxies | None = field(default=None, repr=False)
@@ -201,23 +213,25 @@ class Client:
         method: str,
         url: str,
         *,
+        headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
         most: int | None = None,
         unread: bool = False,
-        **arguments: Any,
+        **content: Any,
     ) -> Answer:
         """Try once. Raises `Unanswered` for what may pass by itself, else `TargetError`.
 
-        `seconds` and `most` are lower limits; with `unread` the body is not read.
+        `seconds` and `most` are lower limits; with `unread` the body is not read. `content`: as
+        `httpx.Request` takes it.
         """
         limits = [limit for limit in (self.seconds, seconds) if limit is not None]
         response: httpx.Response | None = None
         try:
-            async with (
-                asyncio.timeout(min(limits, default=None)),
-                self.http.stream(method, url, **arguments) as response,
-            ):
-                body = b"" if unread else await self._read(response, most or self.most)
+            async with asyncio.timeout(min(limits, default=None)):
+                request = self._request(method, _url(url), headers or {}, **content)
+                response = await self.transport.handle_async_request(request)
+                async with aclosing(response):
+                    body = b"" if unread else await self._read(response, most or self.most)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError) as error:
             place, proxy = self._place(url)
             raise explained(error, place, answered=response is not None, proxy=proxy) from None
@@ -225,10 +239,21 @@ class Client:
             raise asks_for_password(self._place(url)[1])
         return response, body
 
+    def _request(
+        self, method: str, url: httpx.URL, headers: Mapping[str, str], **content: Any
+    ) -> httpx.Request:
+        request = httpx.Request(
+            method, url, headers={**self.headers, **headers}, extensions=_TIMEOUT, **content
+        )
+        if url.userinfo:
+            basic = b64encode(f"{url.username}:{url.password}".encode()).decode("ascii")
+            request.headers["authorization"] = f"Basic {basic}"
+        return request
+
     def _place(self, url: str) -> tuple[str, str | None]:
         """Return host and port of a URL, and of its proxy."""
         try:
-            parts = httpx.URL(url)
+            parts = _url(url)
         except httpx.InvalidURL:
             return "the server", None
         proxy = self.proxies and self.proxies.of(parts.scheme, parts.host, parts.port)
@@ -283,16 +308,8 @@ async def open_client(
         if any(named):
             _certificates(*named)  # fail early if they are invalid
         transport = _Network(partial(_certificates, *named), proxies)
-    client = httpx.AsyncClient(
-        transport=transport,
-        headers={**_HEADERS, **(headers or {})},
-        timeout=_TIMEOUT,
-        follow_redirects=False,
-        trust_env=False,  # read above, with errors reported
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
-    async with client:
-        yield Client(client, seconds, proxies=proxies)
+    async with transport:
+        yield Client(transport, {**_HEADERS, **(headers or {})}, seconds, proxies=proxies)
 
 
 @frozen

@@ -16,16 +16,14 @@ from pathlib import Path
 import httpx
 import inngest
 
-from runner.adapters.http import open_client
-
 _PATH = "/e/benchmark"
 
 
 async def same_client(url: str, folder: Path) -> None:
-    """Post ready bodies with the same client as `backfill`."""
-    async with open_client(None) as client:
+    """Post ready bodies with the client of `backfill`'s library, as anybody would."""
+    async with httpx.AsyncClient(timeout=30) as client:
         for body, headers in _requests(folder):
-            answer, _ = await client.exchange("POST", url + _PATH, content=body, headers=headers)
+            answer = await client.post(url + _PATH, content=body, headers=headers)
             answer.raise_for_status()
 
 

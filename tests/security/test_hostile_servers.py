@@ -149,6 +149,10 @@ NOT_THE_PROTOCOLS = {
     "numbers for ids": (json_answer({"ids": [7]}), "invalid ids"),
     "too many ids": (json_answer({"ids": [EVENT, JOB]}), "invalid ids"),
     "a redirect": (whole(b"", "location: http://x.test/", status="302 Found"), "redirects"),
+    "a redirect to no address": (
+        whole(b"", "location: http://[", status="302 Found"),
+        "redirects",
+    ),
     "an upgrade": (whole(b"", status="304 Not Modified"), "redirects"),
 }
 
@@ -209,6 +213,24 @@ def test_a_key_does_not_follow_a_redirect() -> None:
             with serving(moved) as origin, pytest.raises((BackfillError, QueryRefused)):
                 use(origin)
     assert heads == []
+
+
+def test_no_cookie_is_kept() -> None:
+    heads: list[bytes] = []
+
+    def baked(connection: socket.socket, head: bytes) -> None:
+        heads.append(head)
+        whole(b"{}", "set-cookie: spy=1; path=/")(connection, head)
+
+    async def twice(origin: str) -> None:
+        async with open_client(env={}) as client:
+            for _ in range(2):
+                await client.exchange("GET", origin)
+
+    with serving(baked) as origin:
+        asyncio.run(twice(origin))
+    assert len(heads) == 2
+    assert b"cookie" not in heads[1].lower()
 
 
 ROWS = {

@@ -41,4 +41,4 @@ def test_no_module_but_one_makes_an_http_client() -> None:
         if (found := _makes(path.read_text(encoding="utf-8")))
     }
     assert set(makers) == {"adapters/http.py"}
-    assert {"httpx.AsyncClient", "httpx.AsyncHTTPTransport"} <= makers["adapters/http.py"]
+    assert {"httpx.AsyncHTTPTransport"} <= makers["adapters/http.py"]

@@ -6,15 +6,12 @@ import asyncio
 import heapq
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
-from functools import cache
 from random import Random
-from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -220,7 +217,7 @@ Sees = Callable[[Process, httpx.Request], None]
 
 
 @dataclass
-class Network:
+class Network(httpx.AsyncBaseTransport):
     """`cut`: until when nothing gets through. `faulty`: the share of requests that are hit."""
 
     world: Scheduler
@@ -237,6 +234,7 @@ class Network:
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         process = current()
         assert process
+        await request.aread()
         self.world.alive()
         self.sees(process, request)
         self.world.note(process.name, request.method, request.url.path, request.content)
@@ -286,58 +284,6 @@ class Network:
 
     def _late(self, request: httpx.Request) -> None:
         self._served(request)
-
-
-class Url:
-    """The part of a URL that the server reads."""
-
-    def __init__(self, url: str, params: Mapping[str, Any] | None) -> None:
-        self.host, self.path = _parts(url)
-        self.params = httpx.QueryParams(params or {})
-
-    @property
-    def query(self) -> bytes:
-        return str(self.params).encode()
-
-
-@cache
-def _parts(url: str) -> tuple[str, str]:
-    found = httpx.URL(url)
-    return found.host, found.path
-
-
-class LightClient:
-    """The part of httpx.AsyncClient that an exchange uses; httpx is half of a request's cost."""
-
-    def __init__(
-        self, *, transport: Network, headers: Mapping[str, str], **_network: object
-    ) -> None:
-        self._network, self._headers = transport, headers
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None: ...
-
-    @asynccontextmanager
-    async def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str],
-        content: Any = b"",
-    ) -> AsyncIterator[httpx.Response]:
-        if not isinstance(content, bytes):
-            content = b"".join([part async for part in content])
-        asked: Any = SimpleNamespace(
-            method=method,
-            url=Url(url, params),
-            headers={**self._headers, **headers},
-            content=content,
-        )
-        yield await self._network.handle_async_request(asked)
 
 
 @dataclass

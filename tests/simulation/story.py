@@ -51,7 +51,6 @@ from tests.simulation import plans, postgresql
 from tests.simulation.clockwork import (
     Broken,
     Crash,
-    Module,
     Process,
     Scheduler,
     Stuck,
@@ -63,7 +62,6 @@ from tests.simulation.server import (
     HOOK,
     WORKER,
     Data,
-    LightClient,
     Network,
     Row,
     Server,
@@ -863,7 +861,6 @@ def simulate(
             with state, _signals(story) as stopped:
                 patches.set(drive, "_stopped_by_signals", stopped)
                 patches.set(http, "_Network", lambda _verify, _proxies: story.network)
-                patches.set(http, "httpx", Module(httpx, AsyncClient=LightClient))
                 patches.set(http, "_certificates", lambda _file, _folder: None)
                 patches.set(databases, "Databases", lambda *_given: story.data)
                 if then:

@@ -302,7 +302,7 @@ def test_a_state_that_is_away_is_waited_for_and_then_the_run_is_incomplete(
     async def refuse(*_: object, **__: object) -> None:
         raise app_is_gone
 
-    monkeypatch.setattr("httpx.AsyncClient.send", refuse)
+    monkeypatch.setattr("httpx.AsyncHTTPTransport.handle_async_request", refuse)
     monkeypatch.setattr("runner.model.patience.FIRST", 0.0)
     (ran,) = world.carry_on(plan)
     assert "incomplete" in ran.error["message"]

@@ -108,7 +108,6 @@ def origin_with(env: dict[str, str], folder: Path) -> str:
         async with open_guards([GithubGuard(1)], {"GITHUB_TOKEN": TOKEN, **env}, folder) as guards:
             (guard,) = guards
             assert isinstance(guard, Github)
-            assert not guard.client.http.follow_redirects
             return guard.origin
 
     return asyncio.run(main())
