@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import product
+from itertools import combinations, product
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -31,3 +31,21 @@ def crossed(*ways: Iterable[Any]) -> list[tuple[Any, ...]]:
         return list(product(*listed))
     most = max(map(len, listed))
     return [tuple(way[n % len(way)] for way in listed) for n in range(most)]
+
+
+def paired(*ways: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """Every combination at full depth; else a few that have each pair of values of two ways."""
+    listed = [list(way) for way in ways]
+    every = list(product(*(range(len(way)) for way in listed)))
+    if not depth(0, 1):
+        left = {pair for one in every for pair in _pairs(one)}
+        few: list[tuple[int, ...]] = []
+        while left:
+            few.append(max(every, key=lambda one: len(left & _pairs(one))))
+            left -= _pairs(few[-1])
+        every = few
+    return [tuple(way[n] for way, n in zip(listed, one, strict=True)) for one in every]
+
+
+def _pairs(one: tuple[int, ...]) -> set[tuple[tuple[int, int], ...]]:
+    return {*combinations(enumerate(one), 2)}

@@ -18,7 +18,7 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from tests.cli.conftest import Start, served
-from tests.depth import crossed
+from tests.depth import crossed, paired
 from tests.support import write_plan
 from tests.types import Backfill
 
@@ -573,9 +573,10 @@ operations:
 """
 
 
-@pytest.mark.parametrize("stuck", [None, "n/3"])
-@pytest.mark.parametrize("which", ["after: drain, ", "after: tidy, ", "", "key: item, "])
-@pytest.mark.parametrize("group", ["false", "2"])
+@pytest.mark.parametrize(
+    ("which", "group", "stuck"),
+    paired(["after: drain, ", "after: tidy, ", "", "key: item, "], ["false", "2"], [None, "n/3"]),
+)
 def test_a_check_is_for_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str, which: str, stuck: str | None
 ) -> None:
@@ -1138,28 +1139,33 @@ delay: 0s
     assert "`drain` has nothing to do: `n` is 0 already" in again.err
 
 
-@pytest.mark.parametrize("works", [False, True])
+OTHER_ITEMS = [
+    ("resolve: stage, when: row.id == 1", "select 1"),  # o/b is skipped
+    ("resolve: stage", "UPDATE repositories SET pending = 0 WHERE id = 2"),  # it is gone
+    ("resolve: stage", "INSERT INTO repositories VALUES (4, 'o/new', 40)"),
+]
+
+
 @pytest.mark.parametrize(
-    ("how", "meanwhile"),
-    [
-        ("resolve: stage, when: row.id == 1", "select 1"),  # o/b is skipped
-        ("resolve: stage", "UPDATE repositories SET pending = 0 WHERE id = 2"),  # it is gone
-        ("resolve: stage", "INSERT INTO repositories VALUES (4, 'o/new', 40)"),
-    ],
+    ("other", "works", "expect", "goes_by"),
+    paired(
+        OTHER_ITEMS,
+        [False, True],
+        ["decreased: true", "at_most: 1000"],
+        ["", "'o/x' in :repos and "],
+    ),
 )
-@pytest.mark.parametrize("expect", ["decreased: true", "at_most: 1000"])
-@pytest.mark.parametrize("goes_by", ["", "'o/x' in :repos and "])
 def test_a_figure_of_the_whole_is_compared_with_one_of_the_same_items(
     backfill: Backfill,
     tmp_path: Path,
     database: Path,
+    other: tuple[str, str],
     works: bool,
-    how: str,
-    meanwhile: str,
     expect: str,
     goes_by: str,
 ) -> None:
     """With other items, it moves although no job has done anything."""
+    how, meanwhile = other
     worker = Worker(database)
 
     def work(event: Mapping[str, Any]) -> None:
@@ -1201,9 +1207,10 @@ delay: 0s
     assert works or "completed but nothing changed" in check["message"]
 
 
-@pytest.mark.parametrize("works", [False, True])
-@pytest.mark.parametrize("how", ["resolve: stage", "until: GOAL"])
-@pytest.mark.parametrize("expect", ["decreased: true", "at_most: 1000"])
+@pytest.mark.parametrize(
+    ("works", "how", "expect"),
+    paired([False, True], ["resolve: stage", "until: GOAL"], ["decreased: true", "at_most: 1000"]),
+)
 def test_an_item_that_a_stage_finds_as_it_starts_must_have_moved(
     backfill: Backfill, tmp_path: Path, database: Path, works: bool, how: str, expect: str
 ) -> None:

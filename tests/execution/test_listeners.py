@@ -16,6 +16,7 @@ import pytest
 from runner.execution.progress import summarise
 from runner.execution.run import execute
 from runner.model import Outcome, Summary
+from tests.depth import depth, paired
 from tests.engine import Engine, Fn
 from tests.support import connect, make_plan, new_store, repos, start_journal
 
@@ -101,9 +102,7 @@ def test_a_singleton_drops_what_comes_meanwhile_and_every_server_tells(
     assert all("singleton" in message for message in messages(summary))
 
 
-@pytest.mark.parametrize("others", [0, 450])
-@pytest.mark.parametrize("tells", TELLS)
-@pytest.mark.parametrize("seconds", [5.0, 90.0])
+@pytest.mark.parametrize(("tells", "others", "seconds"), paired(TELLS, [0, 450], [5.0, 90.0]))
 def test_the_events_of_a_batch_are_its_jobs_or_unknown_and_never_without_a_job(
     tmp_path: Path, tells: str, others: int, seconds: float
 ) -> None:
@@ -176,7 +175,7 @@ def test_lists_are_read_of_the_functions_that_hear_the_plan(tmp_path: Path) -> N
     assert 1 <= sweeps < 20
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(depth(10, 100)))
 def test_outcomes_are_those_of_the_engine_for_any_functions(tmp_path: Path, seed: int) -> None:
     random = Random(seed)  # noqa: S311 - tests repeat
     items = [f"o/r{number}" for number in range(6)]

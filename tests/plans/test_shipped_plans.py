@@ -10,6 +10,7 @@ import pytest
 import runner
 from runner.app.init import init
 from runner.model.value import as_argument
+from tests.depth import crossed
 from tests.support import HurriedClock
 
 PLANS = Path(__file__).parents[2] / "plans"
@@ -53,12 +54,13 @@ def test_so_does_a_new_one_with_its_own_worker_and_with_the_quickstarts(
     assert (outcome.status, outcome.totals.completed) == ("completed", 4)
 
 
-@pytest.mark.parametrize("items", [None, "things"])
-@pytest.mark.parametrize(
-    "name",
-    ["2026.yaml", "2026-11-20.yaml", "1e5.yaml", "true.yaml", "No.yaml", "class.yaml", "ü ñ.yaml",
-     "日本.yaml", "a b.yaml", "-x.yaml", "a$(id)'.yaml", "plan", "..yaml"],
+NAMES = (
+    "2026.yaml", "2026-11-20.yaml", "1e5.yaml", "true.yaml", "No.yaml", "class.yaml", "ü ñ.yaml",
+    "日本.yaml", "a b.yaml", "-x.yaml", "a$(id)'.yaml", "plan", "..yaml",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "items"), crossed(NAMES, [None, "things"]))
 def test_a_new_plan_completes_whatever_its_file_is_called(
     name: str, items: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -17,6 +18,21 @@ from tests.security.commands import repository, run
 from tests.warm import CLIENT
 
 _LOOP = os.strerror(errno.ELOOP)
+
+
+@pytest.fixture(scope="module")
+def once(warm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = repository(tmp_path_factory.mktemp("ran"))
+    run(warm, plan.parent, "run", "plan.yaml")
+    return plan.parents[1]
+
+
+@pytest.fixture
+def ran(once: Path, tmp_path: Path) -> Path:
+    """Return the plan of a repository of the test's own, in which it was run."""
+    return shutil.copytree(once, tmp_path / "repository") / "plans" / "plan.yaml"
+
+
 INPUTS = ("plan.yaml", "catalog.yaml", "repos.csv", "hard.yaml", "link.yaml", "vars.yaml")
 
 
@@ -70,10 +86,9 @@ def test_a_summary_is_not_added_to_what_is_read(
     ],
     ids=" ".join,
 )
-def test_nothing_is_written_over_the_state(warm: str, tmp_path: Path, arguments: list[str]) -> None:
+def test_nothing_is_written_over_the_state(warm: str, ran: Path, arguments: list[str]) -> None:
     """It is the only record of what was sent."""
-    plan = repository(tmp_path)
-    run(warm, plan.parent, "run", "plan.yaml")
+    plan = ran
     before = run(warm, plan.parent, "status", "--format", "json")
     done = run(warm, plan.parent, *arguments, plan.parent / ".backfill" / "state.db")
     assert (done.status, "would overwrite" in done.err) == (2, True), done
@@ -96,10 +111,9 @@ def test_nothing_is_written_over_the_state(warm: str, tmp_path: Path, arguments:
     ids=str,
 )
 def test_a_link_to_itself_is_a_user_s_mistake(
-    warm: str, tmp_path: Path, arguments: list[str], status: int, words: str
+    warm: str, ran: Path, arguments: list[str], status: int, words: str
 ) -> None:
-    plan = repository(tmp_path)
-    run(warm, plan.parent, "run", "plan.yaml")
+    plan = ran
     plan.with_name("loop").symlink_to("loop")
     done = run(warm, plan.parent, *arguments, "loop")
     assert (done.status, words in done.err) == (status, True), done
@@ -167,10 +181,9 @@ PLACES = {
 
 @pytest.mark.parametrize(("command", "name"), crossed(WRITING, PLACES))
 def test_a_place_that_takes_no_file_is_named(
-    warm: str, tmp_path: Path, command: str, name: str
+    warm: str, ran: Path, tmp_path: Path, command: str, name: str
 ) -> None:
-    plan = repository(tmp_path)
-    run(warm, plan.parent, "run", "plan.yaml")
+    plan = ran
     os.mkfifo(plan.with_name("pipe"))
     plan.with_name("outside").symlink_to(tmp_path / "victim")
     done = run(warm, plan.parent, *WRITING[command], name)
