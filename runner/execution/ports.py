@@ -249,6 +249,14 @@ class Unanswered(NamedTuple):
     started_again: bool
 
 
+class Done(NamedTuple):
+    """An event that has completed, although nobody has followed it."""
+
+    position: int
+    chunk: int
+    item: str
+
+
 class Unsettled(NamedTuple):
     """An accepted event without an outcome."""
 
@@ -368,6 +376,9 @@ class Journal(JournalReads, Protocol):
         """Remove a chunk of which nothing was accepted; its events will be sent in other chunks."""
 
     def record(self, observations: Sequence[Observation], /) -> None: ...
+
+    def complete(self, events: Sequence[Done], /) -> None:
+        """Record that events that are done when they are sent have completed."""
 
     def note(self, message: str, /) -> None: ...
 

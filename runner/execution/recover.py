@@ -13,9 +13,9 @@ from runner.execution.pacing import Step
 from runner.execution.ports import (
     Chunk,
     Clock,
+    Done,
     JobsApi,
     Journal,
-    Observation,
     RequestTooLarge,
     Unanswered,
 )
@@ -83,12 +83,17 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
 
 def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
     """Complete events that are done when sent; return how many of each stage."""
-    done = {stage.number for stage in plan.stages if stage.wait == "sent"}
-    events = (event for event in watched(plan, journal) if event.stage in done)
+    unsettled = journal.unsettled()
+    picked = pick(plan, (event.position for event in unsettled))
+    ended = (
+        (stage.number, Done(event.position, event.chunk, item))
+        for event, (stage, _, item, _) in zip(unsettled, picked, strict=True)
+        if stage.wait == "sent"
+    )
     found = Counter[int]()
-    while ended := [Observation(event, (), "completed") for event in islice(events, _AT_ONCE)]:
-        journal.record(ended)
-        found.update(one.event.stage for one in ended)
+    while some := list(islice(ended, _AT_ONCE)):
+        journal.complete([event for _, event in some])
+        found.update(stage for stage, _ in some)
     return found
 
 

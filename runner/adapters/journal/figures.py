@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.adapters.journal import plans
 from runner.adapters.journal.database import Connection, listed
-from runner.execution.ports import Observation
+from runner.execution.ports import Done, Observation
 from runner.execution.seeds import event_id
 from runner.model import (
     OUTCOMES,
@@ -62,31 +62,52 @@ def record(
             for job in observation.jobs
         ],
     )
-    ended = [observation for observation in observations if observation.outcome]
+    _end(
+        connection,
+        run_id,
+        [
+            (Done(one.event.position, one.event.chunk, one.event.item), one.outcome, one.message)
+            for one in observations
+            if one.outcome
+        ],
+        now,
+    )
+
+
+def complete(connection: Connection, run_id: str, events: Iterable[Done], now: float) -> None:
+    """Record that these events have completed."""
+    _end(connection, run_id, [(event, "completed", None) for event in events], now)
+
+
+def _end(
+    connection: Connection,
+    run_id: str,
+    ended: Iterable[tuple[Done, Outcome, str | None]],
+    now: float,
+) -> None:
+    rows: list[dict[str, Any]] = []
+    more: dict[int, dict[str, Any]] = {}
+    for (position, chunk, item), outcome, message in ended:
+        good = outcome == "completed"
+        rows.append(
+            {
+                "run": run_id,
+                "position": position,
+                "chunk": chunk,
+                "item": item,
+                "outcome": outcome,
+                "message": message,
+                "kind": None if good else kind_of_failure(message, item),
+                "at": now,
+            }
+        )
+        row = more.setdefault(chunk, {"run": run_id, "number": chunk, "good": 0, "bad": 0})
+        row["good" if good else "bad"] += 1
     connection.change_each(
         """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, kind, at)
         VALUES (:run, :position, :chunk, :item, :outcome, :message, :kind, :at)""",
-        [
-            {
-                "run": run_id,
-                "position": observation.event.position,
-                "chunk": observation.event.chunk,
-                "item": observation.event.item,
-                "outcome": observation.outcome,
-                "message": observation.message,
-                "kind": None
-                if observation.outcome == "completed"
-                else kind_of_failure(observation.message, observation.event.item),
-                "at": now,
-            }
-            for observation in ended
-        ],
+        rows,
     )
-    more: dict[int, dict[str, Any]] = {}
-    for observation in ended:
-        number = observation.event.chunk
-        row = more.setdefault(number, {"run": run_id, "number": number, "good": 0, "bad": 0})
-        row["good" if observation.outcome == "completed" else "bad"] += 1
     connection.change_each(
         """UPDATE chunks SET completed = completed + :good, failed = failed + :bad
         WHERE run_id = :run AND number = :number""",

@@ -9,7 +9,7 @@ from runner.adapters.journal import answers, figures, leases, notices, requests
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
-from runner.execution.ports import Answer, Chunk, Control, Observation
+from runner.execution.ports import Answer, Chunk, Control, Done, Observation
 from runner.model import FAILURES, CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
 
 _KEEP_EVERY = 1.0  # seconds; a lease lasts many times as long
@@ -115,6 +115,10 @@ class JournalWriter(JournalReader):
                 figures.record(connection, self.run_id, observations, self._clock())
                 lost = any(one.outcome in FAILURES for one in observations)
                 self._notice_failed(connection, lost)
+
+    def complete(self, events: Sequence[Done]) -> None:
+        with self._writing() as connection:
+            figures.complete(connection, self.run_id, events, self._clock())
 
     def _notice_failed(self, connection: Connection, failed: bool) -> None:
         """Report the first failure of the run, or of this part of it; only once."""
