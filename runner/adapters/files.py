@@ -117,7 +117,7 @@ def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> Non
         for other in read:
             if _same(path, other):
                 message = (
-                    f"{option} {path} would overwrite {os.path.relpath(other)}, which is an input"
+                    f"{option} {path} would overwrite {os.path.relpath(other)}, which this command uses"
                 )
                 raise UsageError(message, hint="name another file")
         for twin, other in named.items():
