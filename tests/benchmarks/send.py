@@ -27,7 +27,7 @@ _LARGE, _EVENTS, _ROUNDS = 5_000, 100_000, 5
 _SMALL, _FEW_EVENTS, _MANY_ROUNDS = 50, 20_000, 21
 _ONE_EACH = 4_000  # events per round
 _CURLS = 40  # events per round
-_SAME = "the same client, bytes ready"
+_SAME = "httpx.AsyncClient, bytes ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Benchmark:
         with sink(self.bodies) as server:
             self._ours(server, record=True)
             works: dict[str, Callable[[], Sending]] = {
-                _SAME: lambda: self._theirs(server, "same-client", self.events),
+                _SAME: lambda: self._theirs(server, "async-client", self.events),
                 "httpx.Client, bytes ready": lambda: self._theirs(
                     server, "sync-client", self.events
                 ),

@@ -19,8 +19,7 @@ import inngest
 _PATH = "/e/benchmark"
 
 
-async def same_client(url: str, folder: Path) -> None:
-    """Post ready bodies with the client of `backfill`'s library, as anybody would."""
+async def async_client(url: str, folder: Path) -> None:
     async with httpx.AsyncClient(timeout=30) as client:
         for body, headers in _requests(folder):
             answer = await client.post(url + _PATH, content=body, headers=headers)
@@ -76,7 +75,7 @@ def _events(folder: Path) -> list[dict[str, object]]:
 
 
 _SENDERS: dict[str, Callable[[str, Path, int], None]] = {
-    "same-client": lambda url, folder, _: asyncio.run(same_client(url, folder)),
+    "async-client": lambda url, folder, _: asyncio.run(async_client(url, folder)),
     "sync-client": lambda url, folder, _: sync_client(url, folder),
     "one-each": one_each,
     "sdk": lambda url, folder, _: asyncio.run(sdk(url, folder)),
