@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 
 def how_to_install(extra: str) -> str:
     """Return the command, as a hint."""
+    # Imported when something is missing, since each command would wait for it.
+    from importlib.metadata import PackageNotFoundError, distribution
+
     name = f"backfill[{extra}]"
     try:
         origin = distribution("backfill").read_text("direct_url.json")

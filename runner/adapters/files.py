@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import IO
 
 from runner.errors import UsageError
@@ -48,7 +47,7 @@ def write_file(
     """
     with _in_words(path):
         real, mode = _place(path)
-        beside = real.with_name(f".{real.name[:200]}.{token_hex(4)}")
+        beside = real.with_name(f".{real.name[:200]}.{os.urandom(4).hex()}")
         try:
             file = os.open(
                 beside,
@@ -116,10 +115,10 @@ def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> Non
     for option, path in named.items():
         for other in read:
             if _same(path, other):
-                message = (
-                    f"{option} {path} would overwrite {os.path.relpath(other)}, which this command uses"
+                used = f"{os.path.relpath(other)}, which this command uses"
+                raise UsageError(
+                    f"{option} {path} would overwrite {used}", hint="name another file"
                 )
-                raise UsageError(message, hint="name another file")
         for twin, other in named.items():
             if twin != option and _same(path, other):
                 raise UsageError(f"{option} and {twin} name the same file", hint="name two")

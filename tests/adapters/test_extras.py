@@ -39,7 +39,7 @@ def test_an_extra_is_installed_from_where_backfill_came(
         def read_text(self, _: str) -> str | None:
             return json.dumps(origin) if origin else None
 
-    monkeypatch.setattr(extras, "distribution", lambda _: Installed())
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: Installed())
     said = extras.how_to_install("mcp").removeprefix("install it: ")
     assert shlex.split(said) == ["pip", "install", *wanted]
 
@@ -48,5 +48,5 @@ def test_files_that_were_never_installed_are_a_checkout(monkeypatch: pytest.Monk
     def missing(_: str) -> None:
         raise PackageNotFoundError
 
-    monkeypatch.setattr(extras, "distribution", missing)
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
     assert shlex.split(extras.how_to_install("mcp"))[-2] == "-e"

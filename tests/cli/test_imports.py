@@ -13,6 +13,7 @@ HEAVY = [
     "anyio",
     "asyncio",
     "httpx",
+    "importlib.metadata",
     "inngest",
     "jinja2",
     "jsonschema",
@@ -31,7 +32,8 @@ HEAVY = [
 
 _READING = "jsonschema_rs orjson yaml"
 _STATE = "orjson"
-_SENDING = f"{_READING} {_STATE} anyio asyncio httpx tenacity ulid"
+_ULID = "importlib.metadata ulid"
+_SENDING = f"{_READING} {_STATE} {_ULID} anyio asyncio httpx tenacity"
 _EMBEDDED = "starlette"
 
 # What each may load besides click, for a plan whose templates are plain references.
@@ -45,18 +47,18 @@ MAY_LOAD = {
     "diff plan.yaml plan.yaml": _READING,
     "serve --list plan.yaml": _READING,
     "plan plan.yaml --format json": _READING,
-    "run plan.yaml --dry-run": f"{_READING} asyncio rich ulid",
+    "run plan.yaml --dry-run": f"{_READING} {_ULID} asyncio rich",
     "doctor plan.yaml": f"{_READING} asyncio",
     "run plan.yaml --format json": f"{_SENDING} {_EMBEDDED}",
     "runs": f"{_STATE} rich",
     "status": _STATE,
-    "events latest": f"{_STATE} ulid",
+    "events latest": f"{_STATE} {_ULID}",
     "logs latest": _STATE,
     "apply plan.yaml --dry-run": f"{_READING} {_STATE}",
     "report latest": f"{_STATE} asyncio jinja2 tenacity",
     "resume latest": f"{_SENDING} {_EMBEDDED}",
     "apply plan.yaml": _SENDING,
-    "retry latest --dry-run": f"{_STATE} asyncio rich tenacity ulid",
+    "retry latest --dry-run": f"{_STATE} {_ULID} asyncio rich tenacity",
 }
 
 
