@@ -92,8 +92,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use five workers for two cores: tests of processes wait half of their time."""
-    return 5 * (os.cpu_count() or 1) // 2
+    """Use three workers a core: tests of processes wait half of their time."""
+    return 3 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True, scope="session")

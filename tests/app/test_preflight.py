@@ -18,6 +18,7 @@ from runner.app.session import Session, Silent
 from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.model import ExecutionPlan, Finding
+from tests.depth import paired
 from tests.support import Recorder, make_plan, repos
 
 KEYS = {"INNGEST_EVENT_KEY": "e", "INNGEST_SIGNING_KEY": "s"}
@@ -169,30 +170,36 @@ def test_a_refusal_says_why_the_approval_that_is_there_does_not_count(
     assert refused.value.hint == hint.format(folder=os.path.relpath(folder), digest=plan.digest)
 
 
-@pytest.mark.parametrize("start", ["", "\ufeff"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("digest", ["{}", "digest: {}", 'digest: "{}"', "- `{}`"])
+KEPT = [
+    ("target: {}", True),
+    ("Target: {}", True),
+    ("TARGETS:{}", True),
+    ("target = {}", True),
+    ("- target : '{}'", True),
+    ("target: other, {}", True),
+    ("targets: [other, {}]", True),
+    ("environment: {}", True),
+    ("target: {} # alone", True),
+    ("only on target: {}", True),
+    ("target:", False),
+    ("target: other, not {}", False),
+    ("target: {}-2", False),
+]
+
+
 @pytest.mark.parametrize(
-    ("line", "names"),
-    [
-        ("target: {}", True),
-        ("Target: {}", True),
-        ("TARGETS:{}", True),
-        ("target = {}", True),
-        ("- target : '{}'", True),
-        ("target: other, {}", True),
-        ("targets: [other, {}]", True),
-        ("environment: {}", True),
-        ("target: {} # alone", True),
-        ("only on target: {}", True),
-        ("target:", False),
-        ("target: other, not {}", False),
-        ("target: {}-2", False),
-    ],
+    ("kept", "digest", "end", "start"),
+    paired(
+        KEPT,
+        ["{}", "digest: {}", 'digest: "{}"', "- `{}`"],
+        ["\n", "\r\n"],
+        ["", "\ufeff"],
+    ),
 )
 def test_whoever_keeps_an_approval_to_a_target_means_no_other_however_it_is_written(
-    plan: ExecutionPlan, line: str, names: bool, digest: str, start: str, end: str
+    plan: ExecutionPlan, kept: tuple[str, bool], digest: str, start: str, end: str
 ) -> None:
+    line, names = kept
     folder = Path(plan.path).parent / "approvals"
     folder.mkdir()
     text = start + end.join([line.format("cloud"), digest.format(plan.digest), ""])
