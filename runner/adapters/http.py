@@ -202,7 +202,7 @@ class Client:
     """
 
     transport: httpx.AsyncBaseTransport
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # some have keys
     seconds: float | None = SECONDS
     most: int = MAX_BODY
     proxies: Proxies | None = field(default=None, repr=False)

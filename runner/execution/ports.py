@@ -249,8 +249,8 @@ class Unanswered(NamedTuple):
     started_again: bool
 
 
-class Done(NamedTuple):
-    """An event that has completed, although nobody has followed it."""
+class Ended(NamedTuple):
+    """The place of an event that has ended."""
 
     position: int
     chunk: int
@@ -377,7 +377,7 @@ class Journal(JournalReads, Protocol):
 
     def record(self, observations: Sequence[Observation], /) -> None: ...
 
-    def complete(self, events: Sequence[Done], /) -> None:
+    def complete(self, events: Sequence[Ended], /) -> None:
         """Record that events that are done when they are sent have completed."""
 
     def note(self, message: str, /) -> None: ...

@@ -13,7 +13,7 @@ from runner.execution.pacing import Step
 from runner.execution.ports import (
     Chunk,
     Clock,
-    Done,
+    Ended,
     JobsApi,
     Journal,
     RequestTooLarge,
@@ -86,7 +86,7 @@ def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
     unsettled = journal.unsettled()
     picked = pick(plan, (event.position for event in unsettled))
     ended = (
-        (stage.number, Done(event.position, event.chunk, item))
+        (stage.number, Ended(event.position, event.chunk, item))
         for event, (stage, _, item, _) in zip(unsettled, picked, strict=True)
         if stage.wait == "sent"
     )

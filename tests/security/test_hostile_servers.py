@@ -215,6 +215,14 @@ def test_a_key_does_not_follow_a_redirect() -> None:
     assert heads == []
 
 
+def test_a_client_does_not_show_the_keys_in_its_headers() -> None:
+    async def shown() -> str:
+        async with open_client(env={}, headers={"authorization": "Bearer s3cret"}) as client:
+            return repr(client)
+
+    assert "s3cret" not in asyncio.run(shown())
+
+
 def test_no_cookie_is_kept() -> None:
     heads: list[bytes] = []
 

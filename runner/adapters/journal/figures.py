@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.adapters.journal import plans
 from runner.adapters.journal.database import Connection, listed
-from runner.execution.ports import Done, Observation
+from runner.execution.ports import Ended, Observation
 from runner.execution.seeds import event_id
 from runner.model import (
     OUTCOMES,
@@ -66,7 +66,7 @@ def record(
         connection,
         run_id,
         [
-            (Done(one.event.position, one.event.chunk, one.event.item), one.outcome, one.message)
+            (Ended(one.event.position, one.event.chunk, one.event.item), one.outcome, one.message)
             for one in observations
             if one.outcome
         ],
@@ -74,7 +74,7 @@ def record(
     )
 
 
-def complete(connection: Connection, run_id: str, events: Iterable[Done], now: float) -> None:
+def complete(connection: Connection, run_id: str, events: Iterable[Ended], now: float) -> None:
     """Record that these events have completed."""
     _end(connection, run_id, [(event, "completed", None) for event in events], now)
 
@@ -82,7 +82,7 @@ def complete(connection: Connection, run_id: str, events: Iterable[Done], now: f
 def _end(
     connection: Connection,
     run_id: str,
-    ended: Iterable[tuple[Done, Outcome, str | None]],
+    ended: Iterable[tuple[Ended, Outcome, str | None]],
     now: float,
 ) -> None:
     rows: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from runner.adapters.journal import answers, figures, leases, notices, requests
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
-from runner.execution.ports import Answer, Chunk, Control, Done, Observation
+from runner.execution.ports import Answer, Chunk, Control, Ended, Observation
 from runner.model import FAILURES, CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
 
 _KEEP_EVERY = 1.0  # seconds; a lease lasts many times as long
@@ -116,7 +116,7 @@ class JournalWriter(JournalReader):
                 lost = any(one.outcome in FAILURES for one in observations)
                 self._notice_failed(connection, lost)
 
-    def complete(self, events: Sequence[Done]) -> None:
+    def complete(self, events: Sequence[Ended]) -> None:
         with self._writing() as connection:
             figures.complete(connection, self.run_id, events, self._clock())
 

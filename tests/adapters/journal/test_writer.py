@@ -13,7 +13,7 @@ from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.views import waits_of
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import LeaseLost
-from runner.execution.ports import Answer, Chunk, Control, Done, Observation
+from runner.execution.ports import Answer, Chunk, Control, Ended, Observation
 from runner.execution.seeds import internal_ids
 from runner.model import (
     CheckResult,
@@ -63,7 +63,7 @@ WRITES: dict[str, Callable[[JournalWriter], object]] = {
     "rest": lambda journal: journal.rest(),
     "withdraw": lambda journal: journal.withdraw(REQUEST),
     "record": lambda journal: journal.record([SEEN]),
-    "complete": lambda journal: journal.complete([Done(0, 1, "acme/x")]),
+    "complete": lambda journal: journal.complete([Ended(0, 1, "acme/x")]),
     "note": lambda journal: journal.note("a note"),
     "waiting": lambda journal: journal.waiting(1, Waiting("a reason")),
     "keep_lease": lambda journal: journal.keep_lease(),
