@@ -18,10 +18,11 @@ from runner.execution.ports import (
     Journal,
     RequestTooLarge,
     Unanswered,
+    Unsettled,
 )
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
-from runner.model import ExecutionPlan, SentEvent
+from runner.model import ExecutionPlan, SentEvent, Stage
 from runner.planning.event_blocks import line_of, start_of
 from runner.spec.units import counted, format_duration
 
@@ -64,9 +65,7 @@ async def recover(
 
 def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
     """Yield the accepted events without an outcome."""
-    unsettled = journal.unsettled()
-    picked = pick(plan, (event.position for event in unsettled))
-    for event, (stage, _, item, cell) in zip(unsettled, picked, strict=True):
+    for event, stage, item, cell in _open(plan, journal):
         operation, name = what_of(stage, cell)
         yield SentEvent(
             event.position,
@@ -83,11 +82,9 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
 
 def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
     """Complete events that are done when sent; return how many of each stage."""
-    unsettled = journal.unsettled()
-    picked = pick(plan, (event.position for event in unsettled))
     ended = (
         (stage.number, Ended(event.position, event.chunk, item))
-        for event, (stage, _, item, _) in zip(unsettled, picked, strict=True)
+        for event, stage, item, _ in _open(plan, journal)
         if stage.wait == "sent"
     )
     found = Counter[int]()
@@ -95,6 +92,14 @@ def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
         journal.complete([event for _, event in some])
         found.update(stage for stage, _ in some)
     return found
+
+
+def _open(plan: ExecutionPlan, journal: Journal) -> Iterator[tuple[Unsettled, Stage, str, bytes]]:
+    """Yield the accepted events without an outcome, each with its stage, item and payload."""
+    unsettled = journal.unsettled()
+    picked = pick(plan, (event.position for event in unsettled))
+    for event, (stage, _, item, cell) in zip(unsettled, picked, strict=True):
+        yield event, stage, item, cell
 
 
 class Counted(NamedTuple):

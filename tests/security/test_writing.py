@@ -88,13 +88,12 @@ def test_a_summary_is_not_added_to_what_is_read(
 )
 def test_nothing_is_written_over_the_state(warm: str, ran: Path, arguments: list[str]) -> None:
     """It is the only record of what was sent."""
-    plan = ran
-    before = run(warm, plan.parent, "status", "--format", "json")
-    done = run(warm, plan.parent, *arguments, plan.parent / ".backfill" / "state.db")
+    before = run(warm, ran.parent, "status", "--format", "json")
+    done = run(warm, ran.parent, *arguments, ran.parent / ".backfill" / "state.db")
     assert (done.status, "would overwrite" in done.err) == (2, True), done
-    assert run(warm, plan.parent, "status", "--format", "json") == before
+    assert run(warm, ran.parent, "status", "--format", "json") == before
     assert before.status == 0
-    assert run(warm, plan.parent, *arguments, "other").status in (0, 1)
+    assert run(warm, ran.parent, *arguments, "other").status in (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +112,8 @@ def test_nothing_is_written_over_the_state(warm: str, ran: Path, arguments: list
 def test_a_link_to_itself_is_a_user_s_mistake(
     warm: str, ran: Path, arguments: list[str], status: int, words: str
 ) -> None:
-    plan = ran
-    plan.with_name("loop").symlink_to("loop")
-    done = run(warm, plan.parent, *arguments, "loop")
+    ran.with_name("loop").symlink_to("loop")
+    done = run(warm, ran.parent, *arguments, "loop")
     assert (done.status, words in done.err) == (status, True), done
 
 
@@ -183,10 +181,9 @@ PLACES = {
 def test_a_place_that_takes_no_file_is_named(
     warm: str, ran: Path, tmp_path: Path, command: str, name: str
 ) -> None:
-    plan = ran
-    os.mkfifo(plan.with_name("pipe"))
-    plan.with_name("outside").symlink_to(tmp_path / "victim")
-    done = run(warm, plan.parent, *WRITING[command], name)
+    os.mkfifo(ran.with_name("pipe"))
+    ran.with_name("outside").symlink_to(tmp_path / "victim")
+    done = run(warm, ran.parent, *WRITING[command], name)
     assert (done.status, PLACES[name] in done.err) == (2, True), done
     assert not (tmp_path / "victim").exists()
 
