@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.adapters.inngest.target import Target
 from runner.app.build import Built, build, warned
 from runner.app.plan_files import plan_files
 from runner.app.policy import refuse_broken
@@ -25,6 +24,7 @@ from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
 from runner.model.value import as_argument
 
 if TYPE_CHECKING:
+    from runner.adapters.inngest.target import Target
     from runner.planning.estimate import Timeline
 
 _NOTHING: Mapping[str, str | None] = {}

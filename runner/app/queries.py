@@ -1,11 +1,10 @@
-"""Read-only queries about runs, and estimates of how long the next one will take."""
+"""Read-only queries about runs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from glob import escape
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.state import StateReader
 from runner.app.build import build
 from runner.app.session import Session
-from runner.errors import BackfillError, PreflightRefused, RunFailed, UsageError
+from runner.errors import PreflightRefused, RunFailed, UsageError
 from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
@@ -24,7 +23,6 @@ from runner.model import (
     EventPage,
     EventRecord,
     ExecutionPlan,
-    Function,
     Json,
     QueryRefused,
     RunLine,
@@ -34,7 +32,6 @@ from runner.model import (
     Table,
     TargetHold,
 )
-from runner.planning.estimate import Estimate, Past, before, past_of
 from runner.planning.limits import resume_command, what_is_left
 from runner.planning.rehearsal import Rehearsal, rehearsal
 from runner.spec.given import refuse_count, refuse_empty
@@ -42,7 +39,6 @@ from runner.spec.globs import fits
 
 PAGE = 50  # events
 NONE: Mapping[str, Table] = {}
-_PAST_RUNS = 5
 
 
 def view_of(store: StateReader, record: RunRecord) -> RunView:
@@ -279,37 +275,3 @@ def events_of(
         if fits(patterns, event.item) and (not wanted or event.operation in wanted)
     )
     return record, chosen
-
-
-def expected(
-    session: Session, plan: ExecutionPlan, functions: Sequence[Function] | None = None
-) -> Estimate:
-    """Estimate a run's duration. `functions`: the server's, if it lists them."""
-    past = _past(session.store, plan)
-    return before(plan, past, session.clock.time(), functions or ())
-
-
-def expected_of_preview(session: Session, plan: ExecutionPlan) -> Estimate:
-    """Estimate for a dry run, which reaches nothing: use past runs only if the state is a file."""
-    return before(plan, _local_past(session, plan), session.clock.time())
-
-
-def tell(session: Session, estimate: Estimate) -> None:
-    """Report the estimate if it tells more than the pacing, so that output stays reproducible."""
-    if estimate.telling:
-        session.reporter.say(f"time: {estimate.words}")
-
-
-def _past(store: StateReader, plan: ExecutionPlan) -> Mapping[str, Past]:
-    """Return how long the jobs took in the latest runs of the plan."""
-    lines = store.runs(plan=escape(plan.name), limit=_PAST_RUNS)
-    return past_of(store.glance(line.record) for line in lines)
-
-
-def _local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
-    if session.state_file is None:
-        return {}
-    try:
-        return _past(session.reader, plan)
-    except BackfillError:
-        return {}  # a preview works without it

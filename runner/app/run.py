@@ -123,7 +123,8 @@ def _before_answer(
 ) -> None:
     """Report how long the run will take, and warn of an unfinished one: a new run has new event
     ids, so everything is sent again."""
-    from runner.app.queries import expected, how_to_go_on, tell
+    from runner.app.estimates import expected, tell
+    from runner.app.queries import how_to_go_on
 
     tell(session, expected(session, prepared.plan, functions))
     unfinished = session.store.unfinished(

@@ -178,7 +178,7 @@ def _chosen(form: str, html: str | None) -> str:
 
 
 def _show(session: Session, found: Preview, form: str, events: int | None) -> None:
-    from runner.app.queries import expected_of_preview, tell
+    from runner.app.estimates import expected_of_preview, tell
 
     show(found.plan, found.target.name, form=form, events=events)
     if found.built and form in ("text", "github"):
@@ -199,7 +199,7 @@ def _notable(plans: Sequence[ExecutionPlan]) -> list[Problem]:
 
 
 def _write_page(session: Session, found: Preview, path: str, events: int | None) -> None:
-    from runner.app.queries import expected_of_preview
+    from runner.app.estimates import expected_of_preview
     from runner.output.page import plan_page
 
     page = plan_page(

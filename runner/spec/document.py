@@ -30,6 +30,7 @@ class Document:
     value: Json
     marks: Marks
     nodes: int = 0  # number of keys and values; a long text counts as several
+    whole_decimals: bool = False  # whether a number is written like 2.0
 
     def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
         """Return line and column, from 1, of the value at `path` (or of its key).

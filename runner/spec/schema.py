@@ -102,6 +102,8 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
 
 def typed(document: Document, name: str) -> Document:
     """Return the document with whole numbers as int, even if written like 2.0."""
+    if not document.whole_decimals:
+        return document
     return replace(document, value=made_whole(document.value, published(name)))
 
 

@@ -82,7 +82,14 @@ def parse(
     builder = _Builder(path, text, excerpts(mask(text, spans)), keys)
     builder.build()
     secrets = [text[start:end] for start, end in spans]
-    document = Document(path, builder.shown, builder.value, builder.marks, builder.nodes)
+    document = Document(
+        path,
+        builder.shown,
+        builder.value,
+        builder.marks,
+        builder.nodes,
+        builder.whole_decimals,
+    )
     return document, [*builder.problems, *key_problems(path, builder.shown, spans)], secrets
 
 
@@ -97,6 +104,7 @@ class _Builder:
         self._anchors: dict[str, tuple[Json, Marks, int, int] | None] = {}
         self._aliased = 0
         self.nodes = 0
+        self.whole_decimals = False
         self._omitted = False
 
     def build(self) -> None:
@@ -221,17 +229,19 @@ class _Builder:
     def _plain(self, text: str, mark: Any) -> Json:
         if text in _CONSTANTS:
             return _CONSTANTS[text]
-        if _INTEGER.match(text):
+        if text[0] > "9":  # a letter: no number
+            if replacement := _YAML_11_BOOLEANS.get(text.lower()):
+                message = f"`{text}` is a boolean in YAML 1.1 and a string in YAML 1.2"
+                self._at(mark, message, hint=f'write `{replacement}`, or quote it: "{text}"')
+        elif _INTEGER.match(text):
             if len(text) < _LONGEST_INTEGER and fits(number := int(text)):
                 return number
             self._quote(mark, text, "a number that does not fit into 64 bits")
         elif _FLOAT.match(text) and text.lstrip("+-.")[:1].isdigit():
             if math.isfinite(decimal := float(text)):
+                self.whole_decimals |= decimal.is_integer()
                 return decimal
             self._quote(mark, text, "too large for a JSON number")
-        elif replacement := _YAML_11_BOOLEANS.get(text.lower()):
-            message = f"`{text}` is a boolean in YAML 1.1 and a string in YAML 1.2"
-            self._at(mark, message, hint=f'write `{replacement}`, or quote it: "{text}"')
         else:
             for pattern, what in _AMBIGUOUS:
                 if pattern.match(text):

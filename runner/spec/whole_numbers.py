@@ -14,22 +14,7 @@ _HOLDS = (dict, list, float)
 
 def made_whole(value: Json, schema: Json) -> Json:
     """Return `value` with an int wherever its schema allows an `integer` and no other number."""
-    return _made(value, [schema], schema) if _may_be_made(value) else value
-
-
-def _may_be_made(value: Json) -> bool:
-    """Tell whether any number in it is written like 2.0, so that a large plan without one need not
-    be walked with its schema."""
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, float):
-            if one.is_integer():
-                return True
-        elif isinstance(one, dict | list):
-            inner = one.values() if isinstance(one, dict) else one
-            left += [each for each in inner if isinstance(each, _HOLDS)]
-    return False
+    return _made(value, [schema], schema)
 
 
 def _made(value: Json, nodes: Iterable[Json], root: Json) -> Json:

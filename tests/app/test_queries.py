@@ -12,13 +12,12 @@ import pytest
 
 import runner
 from runner.app import queries
+from runner.app.estimates import expected, expected_of_preview, tell
 from runner.app.queries import (
     coverage,
     events_of,
     events_page,
     events_to_send_round,
-    expected,
-    expected_of_preview,
     list_runs,
     rehearsed,
     runs_and_holds,
@@ -288,7 +287,7 @@ def test_how_long_the_next_run_takes_is_told_by_those_before(
     built = make_plan(plan.parent, BODY)
     heard = Recorder()
     monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)
-    queries.tell(session, expected_of_preview(session, built))
+    tell(session, expected_of_preview(session, built))
     assert not session.has_state
     rests = Function(("slow",), (Trigger("app/sync"),), debounce=Rest(300.0))
     assert expected(session, built, [rests]).seconds == 300.0
@@ -297,7 +296,7 @@ def test_how_long_the_next_run_takes_is_told_by_those_before(
     for estimate in (expected(session, built), expected_of_preview(session, built)):
         assert f"its jobs as in run {run}" in estimate.basis
     assert heard.notes == []
-    queries.tell(session, estimate)
+    tell(session, estimate)
     assert heard.notes == [f"time: {estimate.words}"]
 
 

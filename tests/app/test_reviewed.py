@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 import pytest
 
+from runner.app.estimates import expected_of_preview, tell
 from runner.app.preview import keep, preview, previews
-from runner.app.queries import expected_of_preview, tell
 from runner.app.reviewed import refuse_used, reviewed
 from runner.app.saved import load_saved, save
 from runner.app.session import Session
