@@ -98,15 +98,15 @@ class Listed:
 
 def is_key(value: Json) -> bool:
     """Whether an item can be looked up by the value: not by a list or a mapping."""
-    return not isinstance(value, list | dict)
+    return not isinstance(value, (list, dict))
 
 
 def key_of(value: Json) -> str | None:
     """Return the lookup key as text, as checks do: a database that is asked for "7" may answer 7.
     None: no key."""
-    if value is None or not is_key(value):
-        return None
-    return value if isinstance(value, str) else as_shown(value)
+    if isinstance(value, str):
+        return value
+    return as_shown(value) if value is not None and is_key(value) else None
 
 
 def unjoined(rows: Rows) -> Rows:

@@ -206,16 +206,20 @@ def _stream(
     for row in cursor.stream(statement.sql.encode(), statement.bound, size=size):
         connection.waiting = 0
         rows.append(row)
-        weight += bounds.ROW + sum(map(_weight, row))
+        weight += bounds.ROW + _weight(row)
         if weight > bounds.MAX_BYTES:
             connection.close()
             raise _Unbounded
 
 
-def _weight(value: Any) -> int:
-    if isinstance(value, list):
-        return bounds.VALUE + sum(map(_weight, value))
-    return bounds.VALUE + (len(value) if isinstance(value, str) else 0)
+def _weight(values: Sequence[Any]) -> int:
+    weight = bounds.VALUE * len(values)
+    for value in values:
+        if isinstance(value, str):
+            weight += len(value)
+        elif isinstance(value, list):
+            weight += _weight(value)
+    return weight
 
 
 def _arrived(descriptor: int) -> int:
