@@ -326,8 +326,8 @@ class JournalReads(Protocol):
     def by_stage(self) -> Mapping[int, StageFigures]:
         """Return the figures of each stage that has begun."""
 
-    def with_ends(self) -> Mapping[int, StageFigures]:
-        """Return the same, with the latest end of an event in each stage."""
+    def last_end(self, stage: int, /) -> float | None:
+        """Return when the latest event of a stage ended; None if none has."""
 
     def remembered(self, name: str, /) -> Json: ...
 

@@ -22,7 +22,7 @@ from runner.execution.ports import (
 )
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
-from runner.model import ExecutionPlan, SentEvent, Stage
+from runner.model import ExecutionPlan, SentEvent, Stage, StageFigures
 from runner.planning.event_blocks import line_of, start_of
 from runner.spec.units import counted, format_duration
 
@@ -61,6 +61,17 @@ async def recover(
             yield sender.take_as_sent(chunk, ids)
         else:
             raise _undecided(label, chunk, age)
+
+
+def figures_so_far(plan: ExecutionPlan, journal: Journal) -> Mapping[int, StageFigures]:
+    """Return the figures of each stage, with its latest end if all of it was sent.
+
+    Otherwise a later end is to come, and finding the latest so far takes a scan of all outcomes."""
+    found = dict(journal.by_stage())
+    for stage in plan.stages:
+        if (known := found.get(stage.number)) and known.sent >= stage.total:
+            found[stage.number] = known._replace(ended=journal.last_end(stage.number))
+    return found
 
 
 def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:

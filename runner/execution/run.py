@@ -14,6 +14,7 @@ from runner.execution.gate import Gate, beside
 from runner.execution.pacing import Pace, Pacer, Step, Waits
 from runner.execution.progress import Tracker
 from runner.execution.recover import (
+    figures_so_far,
     passed_over,
     passed_rounds,
     recover,
@@ -63,7 +64,7 @@ class _Run:
         self.plan, self.context, self.journal = plan, context, context.journal
         self.tracker = Tracker(
             plan.stages,
-            self.journal.with_ends(),
+            figures_so_far(plan, self.journal),
             context.observer,
             context.clock,
             followed=context.jobs is not None,

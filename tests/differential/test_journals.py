@@ -82,7 +82,8 @@ def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
             case "control":
                 store.set_pace("RUN1", batch_size=random.choice([None, 3]), delay=2.0)
             case _:
-                read.append((journal.totals(), journal.by_stage(), journal.unsettled()))
+                figures = journal.totals(), journal.by_stage(), journal.last_end(1)
+                read.append((*figures, journal.unsettled()))
         read.append((journal.next_position(), journal.unanswered(), journal.failures()))
     journal.end("incomplete", "enough")
     record = store.find("RUN1")

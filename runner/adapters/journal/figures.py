@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from runner.adapters.journal import plans
@@ -120,25 +119,16 @@ def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
     return by_run(connection, [run_id]).get(run_id, {})
 
 
-def with_ends(connection: Connection, run_id: str) -> dict[int, StageFigures]:
-    """Add the latest end of an event in each stage.
+def last_end(connection: Connection, run_id: str, stage: int) -> float | None:
+    """Return when the latest event of a stage ended; None if none has.
 
-    The positions of a stage are contiguous, so its outcomes are scanned once and need no join with
-    their requests.
+    The positions of a stage are contiguous, so its outcomes are scanned without a join with their
+    requests.
     """
-    found = by_stage(connection, run_id)
-    query = """SELECT stage, min(first) AS first FROM chunks
-    WHERE run_id = :run GROUP BY stage ORDER BY first"""
-    begun = connection.rows(query, run=run_id)
-    for (stage, first), after in zip_longest(begun, begun[1:]):
-        bounds = {"first": first, "after": after.first} if after else {"first": first}
-        ended = connection.value(
-            f"""SELECT max(at) FROM outcomes WHERE run_id = :run AND position >= :first
-            {"AND position < :after" if after else ""}""",
-            run=run_id,
-            **bounds,
-        )
-        found[stage] = found[stage]._replace(ended=ended)
+    query = """SELECT max(at) FROM outcomes WHERE run_id = :run
+    AND position >= (SELECT min(first) FROM chunks WHERE run_id = :run AND stage = :stage)
+    AND position <= (SELECT max(last) FROM chunks WHERE run_id = :run AND stage = :stage)"""
+    found: float | None = connection.value(query, run=run_id, stage=stage)
     return found
 
 

@@ -84,8 +84,8 @@ class JournalReader:
     def by_stage(self) -> Mapping[int, StageFigures]:
         return self._read(figures.by_stage)
 
-    def with_ends(self) -> Mapping[int, StageFigures]:
-        return self._read(figures.with_ends)
+    def last_end(self, stage: int) -> float | None:
+        return self._read(figures.last_end, stage)
 
     def remembered(self, name: str) -> Json:
         return self._read(answers.remembered, name)

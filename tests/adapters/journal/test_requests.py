@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.execution.ports import Answer, Latest, Unsettled
+from runner.execution.recover import figures_so_far
 from runner.execution.seeds import internal_ids
 from runner.model import UNDECIDED, Job, JobLink, Outcome
 from tests.adapters.journal.lives import Life, seed_of
@@ -102,6 +103,23 @@ def test_an_answer_to_a_request_that_was_withdrawn_is_open_to_nobody(tmp_path: P
     assert ([*open_.positions], open_.started_again) == ([0, 1], False)
     life.journal.withdraw(chunk)
     assert (life.journal.unanswered(), life.journal.next_position()) == ([], 0)
+
+
+def test_the_last_end_of_a_stage_is_that_of_its_own_events(tmp_path: Path) -> None:
+    """What is still open counts as sent, and a stage that is not sent whole has its last end to
+    come."""
+    life = Life(tmp_path, repos(3) + BOTH)
+    life.take(1, range(3))
+    life.see(0, "completed")
+    first = life.clock.now
+    life.see(1, "failed", after=5)
+    life.take(2, range(3, 5), after=3)
+    life.see(3, "completed", after=2)
+    ends = [life.journal.last_end(stage) for stage in (1, 2)]
+    assert ends == [first + 5, first + 10]
+    found = figures_so_far(life.plan, life.journal)
+    assert [found[stage].ended for stage in (1, 2)] == [first + 5, None]
+    assert found[2] == life.journal.by_stage()[2]
 
 
 def lost_with_its_server(folder: Path) -> Life:
