@@ -10,7 +10,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from hypothesis.internal.constants_ast import Constants
 from tests.depth import FULL, depth
 from tests.warm import SOCKET, serving
 
+_TESTS = Path(__file__).parent
 _KEPT = (
     "BACKFILL_TEST_INNGEST_URL",
     "BACKFILL_TEST_INNGEST_BIN",
@@ -62,6 +65,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     gc.disable()  # nothing that is collected here becomes garbage
     if session.config.getoption("durations") is None:
         _tell_what_counts(session.config.pluginmanager)
+    worker = getattr(session.config, "workerinput", None)
+    if worker and session.config.args == session.config.getini("testpaths"):
+        _import_own_part(int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+
+
+def _import_own_part(number: int, workers: int) -> None:
+    """Import a part of the tests before all others: in a new clone, all workers would compile the
+    same ones at the same time. What fails here is reported when it is collected."""
+    for path in sorted(_TESTS.rglob("test_*.py"))[number::workers]:
+        with suppress(Exception, pytest.skip.Exception):
+            import_module(".".join(path.relative_to(_TESTS.parent).with_suffix("").parts))
 
 
 def _tell_what_counts(plugins: pytest.PytestPluginManager) -> None:
