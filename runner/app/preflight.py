@@ -29,7 +29,9 @@ class Cleared(NamedTuple):
 def preflight(
     session: Session, plan: ExecutionPlan, target: Target, options: RunOptions
 ) -> Cleared:
-    """Check that the run can succeed. Raises `PreflightRefused` for what is bound to fail."""
+    """Check that the run may and can succeed. Raises `PreflightRefused` for what is bound to
+    fail."""
+    refuse_broken(plan)
     refuse_empty(plan)
     refuse_own_files(session, plan, options)
     refuse_unapproved(plan, target)

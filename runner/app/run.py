@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from runner.app.policy import refuse_broken
 from runner.app.preflight import confirm, preflight
 from runner.app.prepare import Prepared, record_run
 from runner.app.reviewed import refuse_used
@@ -39,7 +38,7 @@ def run(
 
     plan, target = prepared.plan, prepared.target
     refuse_options(options, "a run that begins", OF_A_RESUME)
-    _show(session, prepared)
+    session.reporter.planned(prepared.shown, target.name)
     options = _cleared(session, prepared, options)
     with _locked(session, prepared, options, once_locked) as lease:
         what = Drive(
@@ -68,7 +67,7 @@ def submit(
 
     plan, target = prepared.plan, prepared.target
     refuse_options(options, "a run that is left to the workers", (*OF_A_RESUME, *OF_A_DRIVER))
-    _show(session, prepared)
+    session.reporter.planned(prepared.shown, target.name)
     refuse_unheard(session, target, app)
     options = _cleared(session, prepared, options)
     with _locked(session, prepared, options, once_locked) as lease:
@@ -77,11 +76,6 @@ def submit(
             journal.note(note)
         event = enqueue(session, lease, target, prepared.run_id, plan.name, options, app)
     return Submitted(prepared.run_id, event)
-
-
-def _show(session: Session, prepared: Prepared) -> None:
-    session.reporter.planned(prepared.shown, prepared.target.name)
-    refuse_broken(prepared.plan)
 
 
 def _cleared(session: Session, prepared: Prepared, options: RunOptions) -> RunOptions:
