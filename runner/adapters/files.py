@@ -107,17 +107,17 @@ def open_lock(path: Path) -> IO[str]:
         return path.open("w", encoding="utf-8")
 
 
-def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> None:
-    """Raise `UsageError` if an option names a file to write that the command reads, or that another
-    option names too. `written`: by option."""
+def refuse_overwriting(written: Mapping[str, str | None], used: Iterable[str]) -> None:
+    """Raise `UsageError` if an option names a file to write that the command uses otherwise, or
+    that another option names too. `written`: by option."""
     named = {option: path for option, path in written.items() if path}
-    read = list(read)
+    used = list(used)
     for option, path in named.items():
-        for other in read:
+        for other in used:
             if _same(path, other):
-                used = f"{os.path.relpath(other)}, which this command uses"
+                which = f"{os.path.relpath(other)}, which this command uses"
                 raise UsageError(
-                    f"{option} {path} would overwrite {used}", hint="name another file"
+                    f"{option} {path} would overwrite {which}", hint="name another file"
                 )
         for twin, other in named.items():
             if twin != option and _same(path, other):

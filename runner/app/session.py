@@ -169,10 +169,10 @@ class Session:
 
     def refuse_to_write(self, written: Mapping[str, str | None], read: Iterable[str]) -> None:
         """Raise `UsageError` if an option names a file to write that is an input, or the state; see
-        `runner.adapters.files.refuse_inputs`."""
-        from runner.adapters.files import refuse_inputs
+        `runner.adapters.files.refuse_overwriting`."""
+        from runner.adapters.files import refuse_overwriting
 
-        refuse_inputs(written, [*read, *([str(self.state_file)] if self.state_file else [])])
+        refuse_overwriting(written, [*read, *([str(self.state_file)] if self.state_file else [])])
 
     @property
     def has_state(self) -> bool:
