@@ -35,8 +35,8 @@ def check_effect(
 ) -> Iterator[Problem]:
     """Yield warnings, or an error for what looks like a mistyped key. Data files are not checked:
     they may have columns for other plans."""
-    texts = list(_expressions(checked, catalog))
-    used = _read_of_items(checked, catalog, texts)
+    texts, parameters = list(_expressions(checked, catalog)), _parameters(checked, catalog)
+    used = _read_of_items(checked, catalog, texts, parameters)
     whole = _read_as_parts(checked, texts)
     found: dict[tuple[str, str], tuple[Problem, int]] = {}  # its first place, and how many have it
     for name, items in collections.items() if used is not None else ():
@@ -53,8 +53,8 @@ def check_effect(
                     first, before = found[name, key]
                     found[name, key] = first, before + count
     yield from (with_others(problem, count - 1) for problem, count in found.values())
-    yield from _leaving_nothing(checked, catalog, collections)
-    yield from _variables(checked, catalog, texts)
+    yield from _leaving_nothing(checked, catalog, collections, parameters)
+    yield from _variables(checked, texts, parameters)
     yield from _default_workspace(checked)
 
 
@@ -88,7 +88,10 @@ def _unread(place: Problem, key: str, kind: str) -> Problem:
 
 
 def _leaving_nothing(
-    checked: PlanDocument, catalog: Catalog, collections: Mapping[str, Collection]
+    checked: PlanDocument,
+    catalog: Catalog,
+    collections: Mapping[str, Collection],
+    parameters: set[str],
 ) -> Iterator[Problem]:
     """Find `skip` and `only` of items that name operations which do not run for them, unless a
     query takes the items as a parameter."""
@@ -97,12 +100,11 @@ def _leaving_nothing(
         for _, use in checked.uses()
         if (entry := catalog.get(use["use"]))
     }
-    queries = list(_queries(checked, catalog))
     found: dict[tuple[str, str, str], tuple[Problem, int]] = {}
     for name, items in collections.items():
         of_repositories = name == "repo"
-        bound = ("repos", "workspaces", "ids") if of_repositories else (name, "ids")
-        if any(f":{parameter}" in text for text in queries for parameter in bound):
+        bound = {"repos", "workspaces", "ids"} if of_repositories else {name, "ids"}
+        if parameters & bound:
             continue
         bearing = (name, "workspace") if of_repositories else (name,)
         concerned = {*bearing}.union(*(_made_of(one, collections) for one in bearing))
@@ -201,7 +203,7 @@ def _steps(texts: Iterable[str], *roots: str) -> set[str] | None:
 
 
 def _read_of_items(
-    checked: PlanDocument, catalog: Catalog, texts: Sequence[str]
+    checked: PlanDocument, catalog: Catalog, texts: Sequence[str], parameters: set[str]
 ) -> set[str] | None:
     """Return the attributes that something reads; None if any may be read."""
     found = _steps(texts, "repo", "row")
@@ -220,7 +222,7 @@ def _read_of_items(
     for source in (value, *(document.value for document in catalog.documents)):
         lookups = source.get("lookups") or {}
         found.update(str(one["key"]) for one in lookups.values() if isinstance(one, dict))
-    if any(":ids" in text for text in _queries(checked, catalog)):
+    if "ids" in parameters:
         found.add("id")
     return found
 
@@ -236,9 +238,23 @@ def _read_as_parts(checked: PlanDocument, texts: Iterable[str]) -> set[str]:
     return {BUILT_IN.get(name, name) for name in found}
 
 
-def _queries(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
-    yield checked.document.text
-    yield from (document.text for document in catalog.documents)
+def _parameters(checked: PlanDocument, catalog: Catalog) -> set[str]:
+    """Return the names of the parameters of all queries of the plan and its catalogs."""
+    values = [document.value for document in (checked.document, *catalog.documents)]
+    return {name for text in _asked(values) for name in parameters_of(text)}
+
+
+def _asked(value: Json, *, query: bool = False) -> Iterator[str]:
+    """Yield the texts of the queries in a value, and what their `where` compares with."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _asked(inner, query=query or key == "query")
+    elif isinstance(value, list):
+        for inner in value:
+            if query or isinstance(inner, dict | list):
+                yield from _asked(inner, query=query)
+    elif query and isinstance(value, str):
+        yield value
 
 
 def _default_workspace(checked: PlanDocument) -> Iterator[Problem]:
@@ -255,14 +271,15 @@ def _default_workspace(checked: PlanDocument) -> Iterator[Problem]:
         )
 
 
-def _variables(checked: PlanDocument, catalog: Catalog, texts: Sequence[str]) -> Iterator[Problem]:
+def _variables(
+    checked: PlanDocument, texts: Sequence[str], parameters: set[str]
+) -> Iterator[Problem]:
     """Warn of variables that no template and no query reads."""
-    read, variables = _steps(texts, "vars"), checked.value.get("vars", {})
-    if read is None or variables.keys() <= read:
+    read = _steps(texts, "vars")
+    if read is None:
         return
-    for text in _queries(checked, catalog):
-        read.update(parameters_of(text))
-    for name in variables:
+    read |= parameters
+    for name in checked.value.get("vars", {}):
         if name not in read:
             message = f"nothing reads the variable {echo(name)}"
             near = did_you_mean(name, sorted(read))

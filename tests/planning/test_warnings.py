@@ -153,6 +153,31 @@ def test_what_nothing_reads_is_a_warning(tmp_path: Path, body: str, rule: str, w
     assert words in found[rule]
 
 
+_SQL = "select full_name as repo from r where age < :most"
+_TABLE = '{table: r, columns: ["full_name as repo"], where: {age: ":most"}}'
+
+
+@pytest.mark.parametrize(
+    ("query", "read"),
+    [
+        (_SQL, True),
+        (f'"{_SQL}"', True),
+        (f"'{_SQL}'", True),
+        (f">-\n      {_SQL}", True),
+        (f"{_SQL}  # it's quoted nowhere", True),
+        (_TABLE, True),
+        ("select full_name as repo from r where age < ':most'", False),
+        ("select full_name as repo from r  # :most", False),
+    ],
+)
+def test_a_parameter_reads_a_variable_however_the_query_is_written(
+    tmp_path: Path, query: str, read: bool
+) -> None:
+    body = f"# it's\nvars: {{most: 1}}\nrepos:\n  - query: {query}\noperations: [sync]\n"
+    found = [one.rule for one in load_plan(str(write_plan(tmp_path, body))).warnings]
+    assert found == ([] if read else ["unused-variable"])
+
+
 _OF_ALL_KINDS = """\
 apiVersion: backfill/v1
 kind: OperationCatalog
