@@ -249,7 +249,7 @@ class BackfillPlan:
     metadata: Data
     variables: Data
     collections: Mapping[str, Collection]
-    workspace: str | None
+    workspace: str | None  # of a plan that lists no repositories
     operations: tuple[Operation, ...]
     skipped: tuple[Skipped, ...]
     order_by: tuple[OrderKey, ...]

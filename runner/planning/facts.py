@@ -42,6 +42,7 @@ from runner.planning.rows import (
     is_key,
     joined,
     key_of,
+    unjoined,
 )
 from runner.spec.collections import check_items
 from runner.spec.document import echo, ranked
@@ -75,8 +76,9 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     attributes = asker.lookups(_used(plan, plan.operations))
     known = plan
     for name in ["repo", *_own(plan)]:
-        items = plan.collections[name]
+        items = asker.of_its_parts(plan.collections[name])
         of_age, old = asker.aged(items, _joined(items, plan.lookups, attributes), now)
+        asker.plan = asker.plan.having(**{name: of_age})
         known = known.having(**{name: _joined(of_age, plan.lookups, attributes)})
         skipped += old
     known = known.having(**asker.own_rows(known, plan.operations))
@@ -114,7 +116,9 @@ def gather_again(
         items = known.collections[name]
         found_out = _joined(items, plan.lookups, attributes)
         if name in asker.anew:
-            items, _ = asker.aged(items, found_out, now)
+            items = asker.of_its_parts(items)
+            items, _ = asker.aged(items, _joined(items, plan.lookups, attributes), now)
+            asker.plan = asker.plan.having(**{name: items})
             found_out = _joined(items, plan.lookups, attributes)
         known = known.having(**{name: found_out})
     known = known.having(**asker.own_rows(known, [operation]))
@@ -166,14 +170,26 @@ class _Asker:
         """Query a collection; a product is built from its parts."""
         items = self.plan.collections[name]
         if isinstance(items.rows, Product):
-            there = self.plan.collections
-            order = range(len(there["repo"].rows))
-            known = {**there, "workspace": workspace_collection(self.plan, order)}
-            return self._checked(replace(items, rows=items.rows.of(known)))
+            return self._checked(self._product(items, items.rows))
         before = len(self.problems)
         found = self.answered(items)
         # Problems with these rows are already recorded.
         return found if found is items or len(self.problems) > before else self._checked(found)
+
+    def _product(self, items: Collection, product: Product) -> Collection:
+        """Build a product of its parts without what lookups add, which nothing has at first."""
+        bare = replace(self.plan, found=Found())
+        order = range(len(bare.repositories))
+        known = {**bare.collections, "workspace": workspace_collection(bare, order)}
+        parts = {name: replace(one, rows=unjoined(one.rows)) for name, one in known.items()}
+        return replace(items, rows=product.of(parts))
+
+    def of_its_parts(self, items: Collection) -> Collection:
+        """Build a product again once its parts are filtered by age."""
+        product = as_queried(items.rows)
+        if not isinstance(product, Product):
+            return items
+        return self.named(self._product(items, product))[0]
 
     def again(self, name: str) -> None:
         """Query a collection again, and of a product its parts, for an operation that is resolved

@@ -180,7 +180,7 @@ class _Workspace(SharedRow):
 
 
 def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
-    """Find the workspaces; the plan's own workspace counts only if no repositories are listed."""
+    """Find the workspaces: of the repositories, and those that the plan lists."""
     rows = plan.repositories
     members: dict[str, array[int]] = {}
     skipping: dict[str, dict[str, int]] = {}
@@ -199,7 +199,7 @@ def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
     named = {row["id"]: row for row in plan.collections["workspace"].rows}
     for workspace in named:
         members.setdefault(workspace, array("I"))
-    if not members and not homeless and plan.workspace is not None:
+    if not members and plan.workspace is not None:
         members[plan.workspace] = array("I")
     found: list[Mapping[Json, Data]] = [
         plan.found.attributes[lookup.name]

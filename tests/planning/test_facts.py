@@ -345,6 +345,11 @@ FOR_LEFT = "{query: 'select more where name in :keys', key: name, for: left}"
         ("cells", "", ["a/mon", "b/mon", "c/mon", "d/mon"]),
         ("cells", "filter: {cells: ['!b/*']}\n", ["a/mon", "c/mon", "d/mon"]),
         ("cells", "filter: {left: ['!b']}\n", ["a/mon", "c/mon", "d/mon"]),
+        (
+            "cells",
+            "filter: {left: {age: {of: at, newer_than: 30d}}, cells: ['!x/*']}\n",
+            ["a/mon", "c/mon"],
+        ),
     ],
 )
 def test_a_deferred_operation_finds_new_items_whatever_filters_and_joins_them(
@@ -359,11 +364,60 @@ def test_a_deferred_operation_finds_new_items_whatever_filters_and_joins_them(
         load(tmp_path, THEIRS + more, catalog), Fake({"left": [*first], "more": rows}), NOW
     )
     (stage,) = build_execution_plan(known).stages
+    assert [item for item, _ in stage.items.raw()] == [one for one in found if one[0] in "ab"]
     later = Fake({"left": [*then], "more": rows})
     now = stage_as_of_now(gather_again(known, known.operations[0], later, NOW), stage)
     assert [item for item, _ in now.items.raw()] == found
     looked_up = 7 if "lookups" in more else 0
     assert {event.data["x"] for _, event in now.items.events()} == {looked_up}
+
+
+@pytest.mark.parametrize(
+    ("repos_of_it", "more"),
+    [
+        ("[{query: select repos}]", ""),
+        ("[{file: none.csv}]", ""),
+        ("[o/a]", "filter: {repo: '!o/a'}\n"),
+        ("[{repo: o/a, at: '2026-01-01'}]", "filter: {age: {of: at, newer_than: 30d}}\n"),
+    ],
+)
+def test_the_plans_workspace_is_not_meant_where_none_of_its_repositories_is_left(
+    tmp_path: Path, repos_of_it: str, more: str
+) -> None:
+    (tmp_path / "none.csv").write_text("repo\n")
+    body = f"workspace: w\nrepos: {repos_of_it}\n{more}operations: [count, sync]\n"
+    catalog = HEAD + (
+        "operations:\n"
+        "  count: {event: a/count, for_each: workspace, payload: {c: 1}}\n"
+        "  sync: {event: a/sync, for_each: repo, payload: {c: 1}}\n"
+    )
+    assert built(tmp_path, body, Fake({"repos": []}), catalog).stages == ()
+
+
+@pytest.mark.parametrize(("parts", "item"), [("left", "a"), ("workspaces", "w")])
+def test_a_stage_sees_no_more_of_a_products_parts_than_its_preview(
+    tmp_path: Path, parts: str, item: str
+) -> None:
+    """What lookups add is not in them: they are asked when the product is known."""
+    of = {"left": "left", "workspaces": "workspace"}[parts]
+    catalog = (HEAD + OWN % "cells").replace("row.x", "row.part.x") + (
+        f"  count: {{event: a/count, for_each: {of}, payload: {{c: 1}}}}\n"
+        f"lookups: {{more: {FOR_LEFT}}}\n".replace("for: left", f"for: {of}")
+    )
+    body = f"""\
+workspaces: [w]
+collections:
+  left: [{{name: a, t: 1}}]
+  days: {{query: select days, item: "{{{{ row.name }}}}"}}
+  cells: {{matrix: {{part: {parts}, day: days}}}}
+operations: [sync, count]
+"""
+    answers = Fake({"days": [{"name": "mon"}], "more": [{"name": item, "x": 7}]})
+    known = gather(load(tmp_path, body, catalog), answers, NOW)
+    stage = next(one for one in build_execution_plan(known).stages if one.operation == "sync")
+    now = stage_as_of_now(gather_again(known, known.operations[0], answers, NOW), stage)
+    assert [*now.items.events()] == [*stage.items.events()]
+    assert [event.data for _, event in stage.items.events()] == [{"x": 0}]
 
 
 @pytest.mark.parametrize("for_each", ["left", "cells"])
