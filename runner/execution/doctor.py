@@ -92,8 +92,12 @@ async def examine_target(
         found.append(Finding("signing key", "warn", "not set: jobs cannot be followed", hint))
         return found
     try:
-        await probe.follow()
-        found.append(Finding("signing key", "ok", "jobs can be followed"))
+        doubt = await probe.follow()
+        if doubt:
+            hint = "is its REST API at this address?"
+            found.append(Finding("target", "warn", doubt, hint))
+        else:
+            found.append(Finding("signing key", "ok", "jobs can be followed"))
     except KeyRefused as error:
         found.append(failed("signing key", error))
     except TargetError as error:

@@ -81,8 +81,8 @@ class ListsTooLong(Exception):
 
 
 class JobsApi(Protocol):
-    async def probe(self) -> None:
-        """Raise `TargetError` or `KeyRefused` unless jobs can be read."""
+    async def probe(self) -> str | None:
+        """Raise `TargetError` or `KeyRefused` unless jobs can be read; return what is doubtful."""
 
     async def jobs(self, internal_id: str, /) -> Sequence[Job]:
         """Return the jobs that an event has started so far, bypassing any cache."""
@@ -184,8 +184,8 @@ class Probe(Protocol):
     async def accept(self) -> None:
         """Raise `KeyRefused` or `TargetError` unless events would be accepted."""
 
-    async def follow(self) -> None:
-        """Raise `KeyRefused` or `TargetError` unless jobs can be read."""
+    async def follow(self) -> str | None:
+        """Raise `KeyRefused` or `TargetError` unless jobs can be read; return what is doubtful."""
 
     async def api_key(self) -> bool | None:
         """Whether the server has the routes for API keys; None if there is no API key. Raises

@@ -87,7 +87,7 @@ class Server:
 
     hello_: Hello | TargetError = WELCOME
     accepts: TargetError | None = None
-    follows: TargetError | None = None
+    follows: str | TargetError | None = None
     api: bool | TargetError | None = None
 
     async def hello(self) -> Hello:
@@ -99,9 +99,10 @@ class Server:
         if self.accepts:
             raise self.accepts
 
-    async def follow(self) -> None:
-        if self.follows:
+    async def follow(self) -> str | None:
+        if isinstance(self.follows, TargetError):
             raise self.follows
+        return self.follows
 
     async def api_key(self) -> bool | None:
         if isinstance(self.api, TargetError):
@@ -145,6 +146,12 @@ def test_a_server_that_takes_events_and_tells_of_no_jobs_is_a_fault_of_the_targe
     found = asyncio.run(examine_target(Server(follows=AWAY), "dev", follows=True))
     assert levels(found) == [("target", "ok"), ("event key", "ok"), ("target", "fail")]
     assert found[-1] == Finding("target", "fail", "it is away", "look at it", away=True)
+
+
+def test_a_server_that_seems_to_tell_of_no_jobs_is_not_said_to_be_followed() -> None:
+    found = asyncio.run(examine_target(Server(follows="it has no route"), "dev", follows=True))
+    assert levels(found) == [("target", "ok"), ("event key", "ok"), ("target", "warn")]
+    assert (found[-1].message, bool(found[-1].hint)) == ("it has no route", True)
 
 
 @pytest.mark.parametrize(("version", "says"), [("1.2", ", version 1.2"), (None, "")])

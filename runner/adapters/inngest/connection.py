@@ -45,7 +45,7 @@ class Connection:
     async def may_be_followed(self) -> None:
         """Check that following works, before the first event is sent."""
         try:
-            await self.jobs.probe()
+            doubt = await self.jobs.probe()
         except TargetDown as error:
             hint = "nothing is sent; run the command again once it answers"
             raise TargetDown(str(error), hint=hint) from None
@@ -53,6 +53,8 @@ class Connection:
             if self.target.signing_keys:
                 raise
             raise PreflightRefused(str(error), hint=error.hint) from None
+        if doubt:
+            self.retry.note(doubt)
 
 
 @asynccontextmanager

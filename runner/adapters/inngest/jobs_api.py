@@ -52,13 +52,12 @@ class HttpJobsApi:
         self._keys = list(self.target.signing_keys)
         self._lists = RunLists(self._list, self.target)
 
-    async def probe(self) -> None:
+    async def probe(self) -> str | None:
         response, _ = await self._ask(_NO_EVENT)
         self.retry.patience.begun = True
         if response.status_code == 404 and "json" not in response.headers.get("content-type", ""):
-            self.retry.note(
-                f"{self.target.name} has no /v1/events (404): is its REST API at this address?"
-            )
+            return f"{self.target.name} has no /v1/events (404), which tells of jobs"
+        return None
 
     async def jobs(self, internal_id: str) -> list[Job]:
         response, runs = await self._ask(internal_id)

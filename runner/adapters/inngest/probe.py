@@ -56,8 +56,8 @@ class HttpProbe:
         if not object_of(body):
             raise not_inngests(self.target.name, response.status_code)
 
-    async def follow(self) -> None:
-        await self.follower.probe()
+    async def follow(self) -> str | None:
+        return await self.follower.probe()
 
     async def api_key(self) -> bool | None:
         return await self.follower.probe_api_key() if self.target.api_key else None

@@ -122,6 +122,23 @@ def test_an_answer_that_is_no_acceptance_is_an_error_without_the_key(
     assert EVENT_KEY not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("handle", "there"),
+    [
+        (answer(404, text="404 page not found"), False),
+        (answer(404), False),
+        (answer(404, json={"error": "event not found"}), True),
+        (answer(200, json={"data": []}), True),
+    ],
+)
+def test_a_server_without_the_route_for_jobs_is_doubtful(
+    handle: Callable[[httpx.Request], httpx.Response], *, there: bool
+) -> None:
+    doubt = ask(handle, lambda p: p.follow())
+    assert there == (doubt is None)
+    assert there or "has no /v1/events (404)" in doubt
+
+
 def test_a_server_that_does_not_answer_is_down_at_once() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
