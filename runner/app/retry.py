@@ -16,7 +16,7 @@ from runner.app.session import Session
 from runner.errors import PreflightRefused
 from runner.execution.context import OF_A_RESUME, OF_A_START, RunOptions, refuse_options
 from runner.model import RETRIED, ExecutionPlan, Outcome, RunRecord, Summary, frozen
-from runner.spec.given import refuse_outcomes, refuse_text
+from runner.spec.given import refuse_outcomes, refuse_unlisted
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -64,7 +64,7 @@ def _prepared(
     from ulid import ULID
 
     refuse_outcomes(failed.outcomes)
-    refuse_text("items", failed.items)
+    refuse_unlisted("items", failed.items)
     refuse_options(options, "a retry", (*OF_A_RESUME, *OF_A_START))
 
     from runner.execution.check import begun_with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from runner.errors import UsageError
 from runner.model import OUTCOMES, Json, Selectors
@@ -35,11 +35,19 @@ def refuse_empty(**given: object) -> None:
             raise UsageError(f"the {name} is empty", hint=hint)
 
 
-def refuse_text(name: str, value: Iterable[str]) -> None:
-    """Raise `UsageError` for a text where a list is expected: each letter would be an entry."""
+def refuse_unlisted(name: str, value: Iterable[object], kind: type = Sequence) -> None:
+    """Raise `UsageError` for what is no list of texts: each letter of a text would be an entry, and
+    an iterator, once it has been read, holds none, which would select everything."""
     if isinstance(value, str):
         hint = f"give a list: [{value[:60]!r}]"
         raise UsageError(f"`{name}` is the text {echo(value)}, not a list", hint=hint)
+    if not isinstance(value, kind):
+        message = f"`{name}` is of the type {type(value).__name__}, not a list"
+        raise UsageError(message, hint="make a list of it")
+    wrong = next((one for one in value if not isinstance(one, str)), None)
+    if wrong is not None:
+        message = f"`{name}` is a list with {type(wrong).__name__} in it, not only text"
+        raise UsageError(message, hint="give texts")
 
 
 def refuse_selectors(selectors: Selectors | None) -> None:
@@ -47,7 +55,7 @@ def refuse_selectors(selectors: Selectors | None) -> None:
     if selectors is None:
         return
     for name in ("only", "skip", "items"):
-        refuse_text(name, getattr(selectors, name))
+        refuse_unlisted(name, getattr(selectors, name))
     for name in ("limit", "sample"):
         refuse_count(name, getattr(selectors, name))
     if type(selectors.seed) is not int:
@@ -68,7 +76,7 @@ def refuse_others(name: str, value: Json, choice: Collection[str]) -> None:
 
 def refuse_outcomes(outcomes: Collection[str]) -> None:
     """Raise `UsageError` for unknown outcomes."""
-    refuse_text("outcomes", outcomes)
+    refuse_unlisted("outcomes", outcomes, Collection)
     for one in outcomes:
         if one not in OUTCOMES:
             hint = did_you_mean(str(one), OUTCOMES) or f"there are: {', '.join(OUTCOMES)}"

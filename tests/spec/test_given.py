@@ -15,6 +15,8 @@ PLAN = "plan.yaml"
 PLAN = "plan.yaml"
 NAN, INFINITY = float("nan"), float("inf")
 NO_COUNT = (0, -1, 1.5, "2", True, 10**30)
+# An iterator used to be empty when it was read again: the whole plan was selected.
+NO_LIST = ("failed", None, 1, iter(["failed"]), map(str, [1]), [b"failed"], {"failed"})
 NO_TIME = (-1, NAN, INFINITY, "5s", True, 1e300)
 Do = Callable[[runner.Session, Any], object]
 
@@ -64,12 +66,13 @@ WORDS: dict[str, Do] = {
         options=runner.RunOptions(unanswered=value)
     ),
 }
-TEXTS: dict[str, Do] = {
+LISTS: dict[str, Do] = {
     "only": lambda session, value: planned(session, only=value),
     "skip": lambda session, value: planned(session, skip=value),
     "items": lambda session, value: planned(session, items=value),
-    "outcomes": lambda session, value: session.retry(outcomes=value),
+    "items of a retry": lambda session, value: session.retry(items=value),
 }
+OUTCOMES: dict[str, Do] = {"outcomes": lambda session, value: session.retry(outcomes=value)}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,8 @@ TEXTS: dict[str, Do] = {
         *((name.partition(" ")[0], do, NO_COUNT) for name, do in COUNTS.items()),
         *((name, do, NO_TIME) for name, do in TIMES.items()),
         *((name, do, ("resend", 1.5, True, [])) for name, do in WORDS.items()),
-        *((name, do, ("failed",)) for name, do in TEXTS.items()),
+        *((name.partition(" ")[0], do, NO_LIST) for name, do in LISTS.items()),
+        *((name, do, NO_LIST[:-1]) for name, do in OUTCOMES.items()),
     ],
 )
 def test_what_no_option_takes_is_refused_by_its_name(
@@ -167,5 +171,8 @@ def test_what_there_is_not_is_not_retried(session: runner.Session) -> None:
 def test_what_an_option_takes_is_taken(session: runner.Session) -> None:
     assert planned(session, limit=1).plan.events == 1
     assert planned(session, sample=1, seed=4).plan.events == 1
+    assert planned(session, items=["o/r1"]).plan.events == 1
+    with pytest.raises(runner.PreflightRefused, match="has nothing to retry"):
+        session.retry(outcomes={"failed"}, items=["o/r1"])
     with pytest.raises(runner.UsageError, match="is not under way"):
         session.tune(delay=0.5, batch_size=1)
