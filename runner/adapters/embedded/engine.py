@@ -206,7 +206,9 @@ def _functions(name: str, given: Handler | Sequence[Handler]) -> tuple[Function,
 async def _perform(run: Run) -> tuple[Status, bytes]:
     try:
         return "Completed", orjson.dumps(await _call(run.function.handler, run.event))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - only its run fails
+    except (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of an extension module is no Exception
         return "Failed", _failure(error)
 
 

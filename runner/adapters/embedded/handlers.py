@@ -81,7 +81,9 @@ def _import(module: str, folder: Path) -> ModuleType:
         message = f"there is no module `{module}` in {folder}, and none is installed"
         hint = hint or "a module is found beside the plan, or where it is installed"
         raise PreflightRefused(message, hint=hint) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's module may raise anything
         hint = f"`python -c 'import {module}'` in {folder} shows where"
         raise _raises(module, error, hint) from None
 

@@ -55,6 +55,10 @@ async def only(engine: Engine, published: Event) -> Run:
     return run
 
 
+class Panic(BaseException):
+    """Like that of an extension module, which is no `Exception`: its run went on for ever."""
+
+
 class WordlessError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -181,6 +185,7 @@ class TestEnding:
             (ValueError("no such repository"), "ValueError", "no such repository"),
             (KeyError(), "KeyError", ""),
             (SystemExit("bye"), "SystemExit", "bye"),
+            (Panic("index out of bounds"), "Panic", "index out of bounds"),
             (StopIteration(), "RuntimeError", "coroutine raised StopIteration"),
             (OSError("file \udcff"), "OSError", "file ?"),
             (WordlessError(), "WordlessError", "<exception str() failed>"),

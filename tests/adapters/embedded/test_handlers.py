@@ -159,6 +159,7 @@ class TestMistakes:
             ("raise ValueError('no database')", "ValueError: no database"),
             ("raise RuntimeError", "RuntimeError"),
             ("import sys; sys.exit('not installed')", "SystemExit: not installed"),
+            ("raise BaseException('a panic')", "BaseException: a panic"),
             ("import absent_dependency", "ModuleNotFoundError: No module named 'absent_depend"),
             ("def", "SyntaxError: "),
         ],
