@@ -30,6 +30,7 @@ from runner.planning.lines import line_of
 from runner.planning.parts import select
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.plan_test import Case, PlanTest
+from runner.spec.questions import answered_by
 from runner.spec.rows import Concatenated, SelectedRows
 from runner.spec.units import counted, parse_time
 
@@ -300,11 +301,12 @@ class Misfit(InvalidPlan):
 def came_of(
     test: PlanTest, case: Case, loaded: BackfillPlan, facts: Facts | None, now: datetime
 ) -> Came:
-    """Plan a case from its rows or from the facts that it names.
+    """Plan a case from its rows or from the facts that it names. Without a time of its own, it is
+    of the time of the facts, or of `now`.
 
     Raises `Misfit`, and `InvalidPlan` for faults of the plan itself.
     """
-    if facts:
+    if facts and case.now is None:
         now = datetime.fromisoformat(facts.recorded_at)
     known = gather(loaded, facts or _Given.of(test, case, loaded), now)
     plan = _part(test, case, known, build_execution_plan(known))
@@ -388,6 +390,8 @@ class _Given:
         if name == _OF_WORKSPACES:
             rows = [row for row in rows if row.get("workspace") == parameters.get("workspace")]
         columns = tuple(dict.fromkeys(column for row in rows for column in row))
+        if not rows:  # an answer without rows has columns, too
+            columns = tuple(answered_by(query) or ())
         return Table(columns, tuple(tuple(map(row.get, columns)) for row in rows))
 
 

@@ -217,9 +217,10 @@ class Asking:
             return question
         kinds = _kinds(question, runs_for, key)
         names = [key] if key else [_KEYS.get(kind, "item") for kind in kinds]
-        there = _columns(question.query)
-        if there is None:
+        columns = answered_by(question.query)
+        if columns is None:
             return replace(question, of=kinds[-1], key=names[-1])
+        there = [column.lower() for column in columns]
         for kind, name in zip(kinds, names, strict=True):
             if name.lower() in there:
                 return replace(question, of=kind, key=name)
@@ -351,10 +352,11 @@ def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> lis
     return [own if own and (bounded is None or bounds_own) else bounded or "repo"]
 
 
-def _columns(query: Query) -> list[str] | None:
+def answered_by(query: Query) -> list[str] | None:
+    """Return the names of the columns of a query's answer; see `columns_of`."""
     if isinstance(query.ask, str):
         return columns_of(query.ask)
-    return [called.lower() for _, called in query.ask.named]
+    return [called for _, called in query.ask.named]
 
 
 def zone_of(name: str) -> bool:
@@ -386,7 +388,8 @@ def names_of(query: Query) -> list[str]:
 
 
 def columns_of(sql: str) -> list[str] | None:
-    """Return the columns' names in lower case; None if a `*` or an unusual form hides them."""
+    """Return the columns' names, those without quotes in lower case; None if a `*` or an unusual
+    form hides them."""
     text = changed(sql, str, _stand_in)
     columns = list(_selected(text))
     names = []
@@ -394,7 +397,8 @@ def columns_of(sql: str) -> list[str] | None:
         if column.endswith("*"):
             return None
         found = _NAME.search(_uncast(column))
-        names.append(found.group().strip('"`').lower() if found else "")
+        name = found.group() if found else ""
+        names.append(name.strip('"`') if name.startswith(('"', "`")) else name.lower())
     return names or None
 
 

@@ -39,6 +39,7 @@ operations:
   other: {event: app/other, for_each: repo, payload: {repo: "{{ repo.repo }}"}, after: [sync]}
 """
 HEAD = "apiVersion: backfill/v1\nkind: BackfillTest\nplan: stale.yaml\n"
+_HEAD = PLAN.partition("vars:")[0] + "catalog: catalog.yaml\n"
 X = {"repos": [{"repo": "acme/x"}]}
 
 
@@ -150,6 +151,86 @@ def test_a_facts_file_answers_too(folder: Path) -> None:
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     assert differences(folder, given="facts.json", expect={"events": ALL}) == []
     assert len(differences(folder, given="facts.json", vars={"days": 7})) == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [
+        (None, "acme/old"),
+        ("2026-01-02T00:00:00Z", None),
+        ("2028-01-01T00:00:00Z", "acme/old acme/new"),
+    ],
+)
+@pytest.mark.parametrize("source", ["rows", "facts"])
+def test_a_case_with_a_time_of_its_own_is_of_that_time(
+    folder: Path, source: str, now: str | None, kept: str | None
+) -> None:
+    query = "select repo, at from r"
+    (folder / "stale.yaml").write_text(
+        f"{_HEAD}operations: [other]\n"
+        f"repos: [{{query: '{query}'}}]\nfilter: {{age: {{of: at, older_than: 30d}}}}\n"
+    )
+    columns, rows = ["repo", "at"], [["acme/old", "2026-01-01"], ["acme/new", "2026-10-30"]]
+    answer: dict[str, Any] = {"query": query, "database": None, "timezone": None, "parameters": {}}
+    facts: dict[str, Any] = {"apiVersion": "backfill/v1", "kind": "BackfillFacts"}
+    facts |= {"recorded_at": "2026-11-01T00:00:00Z", "answers": [answer]}
+    answer |= {"columns": columns, "rows": rows}
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    given = {"repos": [dict(zip(columns, row, strict=True)) for row in rows]}
+    if source == "rows" and now is None:
+        now = "2026-11-01T00:00:00Z"
+    written = {"given": "facts.json" if source == "facts" else given} | (
+        {"now": now} if now else {}
+    )
+    expected = [{"item": item} for item in (kept or "").split()]
+    assert differences(folder, **written, expect={"events": expected}) == []
+
+
+_LOOKUP = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync:
+    event: app/sync
+    for_each: repo
+    lookups: [stars]
+    payload: {repo: "{{ repo.repo }}", stars: "{{ repo.stars }}"}
+lookups: {stars: {key: repo, query: QUERY}}
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "'select repo, stars from s'",
+        "'select \"repo\", sum(n) as stars from s'",
+        "{table: s, columns: [repo, n as stars]}",
+    ],
+)
+def test_an_answer_without_rows_has_the_columns_that_its_query_names(
+    folder: Path, query: str
+) -> None:
+    (folder / "catalog.yaml").write_text(_LOOKUP.replace("QUERY", query), encoding="utf-8")
+    (folder / "stale.yaml").write_text(f"{_HEAD}repos: [a/b]\noperations: [sync]\n")
+    expect = {"events": [{"event": {"data": {"repo": "a/b"}}}]}
+    assert differences(folder, given={"stars": []}, expect=expect) == []
+
+
+@pytest.mark.parametrize("star", ["*", "s.*"])
+def test_a_query_that_does_not_name_its_columns_may_give_no_rows(folder: Path, star: str) -> None:
+    catalog = _LOOKUP.replace("QUERY", f"'select {star} from s'")
+    catalog = catalog.replace(', stars: "{{ repo.stars }}"', "")
+    (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
+    (folder / "stale.yaml").write_text(f"{_HEAD}repos: [a/b]\noperations: [sync]\n")
+    assert differences(folder, given={"stars": []}, expect={"events": {"count": 1}}) == []
+
+
+def test_an_empty_answer_of_a_query_without_the_lookups_key_is_a_fault(folder: Path) -> None:
+    catalog = _LOOKUP.replace("QUERY", "'select name, stars from s'")
+    (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
+    (folder / "stale.yaml").write_text(f"{_HEAD}repos: [a/b]\noperations: [sync]\n")
+    (wrong,) = differences(folder, given={"stars": []}, expect={"problems": []})
+    assert "gives no column `repo`, its key" in wrong
 
 
 @pytest.mark.parametrize(
