@@ -140,7 +140,7 @@ def annotations_of(problems: Iterable[Problem]) -> list[str]:
         lines += [_annotation(problem) for problem in of_level[:MOST_OF_A_LEVEL]]
         hidden += max(0, len(of_level) - MOST_OF_A_LEVEL)
     if hidden:
-        lines.append(f"::notice::+{hidden:,} more: `backfill validate` shows them all")
+        lines.append(f"::notice::+{hidden:,} more: the log has them all")
     return lines
 
 

@@ -22,7 +22,7 @@ def test_an_annotation_names_file_line_and_column() -> None:
 def test_what_github_would_hide_is_counted() -> None:
     lines = annotations_of([ERROR] * 13 + [WARNING] * 2)
     assert sum(line.startswith("::error") for line in lines) == MOST_OF_A_LEVEL
-    assert lines[-1] == "::notice::+3 more: `backfill validate` shows them all"
+    assert lines[-1] == "::notice::+3 more: the log has them all"
 
 
 def test_no_text_can_begin_a_command_of_its_own() -> None:
