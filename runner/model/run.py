@@ -293,8 +293,9 @@ class StageRecord(NamedTuple):
 
 
 class Observer(Protocol):
-    """Receives the progress of a run; decides nothing. It is called in another thread, and an error
-    that it raises ends the run as a crash would."""
+    """Receives the progress of a run, which waits for it; decides nothing. It is called in the
+    caller's thread, or in another one if an event loop runs there; an error that it raises ends the
+    run as a crash would."""
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead, /) -> None:
         """The run has its id, and sends next."""

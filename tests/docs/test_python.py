@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import get_ident
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +70,33 @@ def test_every_method_and_error_of_the_page_is_there() -> None:
     assert set(runner.__all__) <= set(dir(runner))
     for name in runner.__all__:
         assert getattr(runner, name)
+
+
+def test_a_name_that_is_not_there_is_refused_by_python_and_by_a_type_checker() -> None:
+    """mypy, which reads the tests too, refuses an `ignore` without an error."""
+    with pytest.raises(AttributeError, match="has no attribute `Sesion`"):
+        runner.Sesion  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_an_observer_is_called_in_the_callers_thread_unless_a_loop_runs_there() -> None:
+    class Heard(Recorder):
+        def progress(self, progress: StageRecord) -> None:
+            super().progress(progress)
+            threads.add(get_ident())
+
+    def drive() -> set[int]:
+        threads.clear()
+        with runner.Session() as session:
+            session.run(session.plan("plans/quickstart/plan.yaml"), Heard())
+        return {*threads}
+
+    async def drive_in_a_loop() -> set[int]:
+        return drive()
+
+    threads: set[int] = set()
+    here = {get_ident()}
+    assert drive() == here
+    assert asyncio.run(drive_in_a_loop()).isdisjoint(here)
 
 
 def test_importing_it_loads_nothing_else() -> None:
