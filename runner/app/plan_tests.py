@@ -20,7 +20,6 @@ from runner.model import (
 from runner.planning.expectations import (
     A_CASE,
     Came,
-    Misfit,
     Tested,
     TooMuchWork,
     Work,
@@ -28,6 +27,7 @@ from runner.planning.expectations import (
     differences,
     now_of,
 )
+from runner.planning.given_rows import Misfit
 from runner.spec.files import FileRefused, read_named, read_plan, within
 from runner.spec.plan_test import Case, PlanTest, read_plan_test
 

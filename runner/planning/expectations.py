@@ -15,23 +15,17 @@ from runner.model import (
     ExecutionPlan,
     Json,
     Problem,
-    Query,
-    QueryRefused,
-    Question,
     Selectors,
-    Table,
     frozen,
 )
 from runner.model.value import same
-from runner.planning.answers import Facts, NotRecorded
+from runner.planning.answers import Facts
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
+from runner.planning.given_rows import GivenRows, Misfit
 from runner.planning.lines import line_of
 from runner.planning.parts import select
-from runner.spec.document import did_you_mean, ranked
 from runner.spec.plan_test import Case, PlanTest
-from runner.spec.questions import answered_by
-from runner.spec.rows import Concatenated, SelectedRows
 from runner.spec.units import counted, parse_time
 
 _WHOLE = ("data",)  # keys whose values are compared as a whole
@@ -39,9 +33,6 @@ _WITHIN = ("message", "reason", "hint")  # keys whose text must contain what is 
 _SHOWN = 20  # differences shown for a list
 _MOST = 1_000_000  # comparisons for the tests of a file: some seconds
 A_CASE = 3_000  # ... the least cost of a case, for planning it
-_OWN_ROWS = "rows of "
-_OF_WORKSPACES = "workspace_repos"
-_CALLED = {"repo": "repos", "workspace": "workspaces"}
 
 
 class TooMuchWork(ValueError):
@@ -294,10 +285,6 @@ def _short(line: Data) -> Data:
     return {key: line[key] for key in ("operation", "item", "event")}
 
 
-class Misfit(InvalidPlan):
-    """The test does not fit its plan."""
-
-
 def came_of(
     test: PlanTest, case: Case, loaded: BackfillPlan, facts: Facts | None, now: datetime
 ) -> Came:
@@ -308,7 +295,7 @@ def came_of(
     """
     if facts and case.now is None:
         now = datetime.fromisoformat(facts.recorded_at)
-    known = gather(loaded, facts or _Given.of(test, case, loaded), now)
+    known = gather(loaded, facts or GivenRows.of(test, case, loaded), now)
     plan = _part(test, case, known, build_execution_plan(known))
     return Came(
         [line_of(stage, event) for stage in plan.stages for event in stage.planned()],
@@ -344,73 +331,3 @@ def _part(test: PlanTest, case: Case, known: BackfillPlan, whole: ExecutionPlan)
         place = case.where[next(key for key, names in written.items() if names)]
         problem = test.document.problem(str(refused), place, hint=refused.hint)
         raise Misfit((problem,)) from None
-
-
-@frozen
-class _Given:
-    """The rows of a case by query. Implements `runner.model.Database`."""
-
-    names: Mapping[int, Sequence[str]]  # of each query, by identity: two may be equal
-    rows: Mapping[str, Sequence[Data]]
-
-    @classmethod
-    def of(cls, test: PlanTest, case: Case, plan: BackfillPlan) -> _Given:
-        """Raise `Misfit` for rows that no query asks for."""
-        given = case.given if isinstance(case.given, Mapping) else {}
-        names: dict[int, list[str]] = {}
-        for name, question in _questions(plan):
-            names.setdefault(id(question.query), []).append(name)
-        known = [name for one in names.values() for name in one]
-        problems = []
-        for name in given:
-            if known.count(name) == 1:
-                continue
-            several = [other for other in known if other.startswith(f"{name}[")]
-            message = f"no query of the plan asks for `{name}`"
-            hint = did_you_mean(name, known) or f"its queries ask for: {', '.join(known) or 'none'}"
-            if name in known:
-                message, hint = f"several queries give `{name}`", f"name one: {', '.join(several)}"
-            problems.append(
-                test.document.problem(message, (*case.where["given"], name), key=True, hint=hint)
-            )
-        if problems:
-            raise Misfit(ranked(problems))
-        return cls(names, given)
-
-    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
-        names = self.names.get(id(query), [])
-        name = next((name for name in names if name in self.rows), None)
-        if name is None:
-            called = names[-1] if names else query.text
-            hint = f"add given: {{{called}: [...]}} to the test"
-            raise NotRecorded(f"the test gives no rows for `{called}`", hint)
-        rows = self.rows[name]
-        if len(rows) > query.max_rows:
-            raise QueryRefused(f"it gives more than {counted(query.max_rows, 'row')}")
-        if name == _OF_WORKSPACES:
-            rows = [row for row in rows if row.get("workspace") == parameters.get("workspace")]
-        columns = tuple(dict.fromkeys(column for row in rows for column in row))
-        if not rows:  # an answer without rows has columns, too
-            columns = tuple(answered_by(query) or ())
-        return Table(columns, tuple(tuple(map(row.get, columns)) for row in rows))
-
-
-def _questions(plan: BackfillPlan) -> Iterator[tuple[str, Question]]:
-    """Yield every question of the plan with each of its names, the most specific last."""
-    for key, items in plan.collections.items():
-        name = _CALLED.get(key, key.removeprefix(_OWN_ROWS))
-        sources = items.rows.sources if isinstance(items.rows, Concatenated) else ()
-        asked = [part for part in sources if isinstance(part, SelectedRows) and part.question]
-        for part in asked:
-            assert part.question  # noqa: S101 - chosen above
-            yield name, part.question
-            if key in _CALLED and len(part.path) > 1:
-                yield f"{name}[{part.path[1]}]", part.question
-    if plan.workspace_repos:
-        yield _OF_WORKSPACES, plan.workspace_repos
-    for lookup in plan.lookups:
-        yield lookup.name, lookup.question
-    for check in plan.checks:
-        yield check.name, check.question
-    for measure in plan.coverage:
-        yield measure.name, measure.question
