@@ -66,6 +66,10 @@ class InvalidPlan(BackfillError):
         )
         self.problems = problems
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it reach another process: it is not made of its message."""
+        return type(self), (self.problems,), self.__dict__
+
 
 class PreflightRefused(BackfillError):
     """Something would keep the run from doing its work; `findings` lists all of it."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, astuple, dataclass, field, fields, replace
 from typing import Any
 
 import pytest
 
-from runner.model import frozen
+from runner import errors
+from runner.model import Finding, Problem, frozen
 
 
 class Point:
@@ -120,3 +122,24 @@ def test_a_copy_is_equal() -> None:
 def test_a_method_that_a_class_has_of_its_own_stays() -> None:
     assert hash(Derived(1)) == 5
     assert Derived.__doc__ == "Derived"
+
+
+_MADE: dict[type, Callable[[], Exception]] = {
+    errors.InvalidPlan: lambda: errors.InvalidPlan((Problem("wrong", "plan.yaml", 1, 2),)),
+    errors.PreflightRefused: lambda: errors.PreflightRefused(
+        "m", hint="h", findings=(Finding("plan", "fail", "m"),)
+    ),
+    errors.StalePlan: lambda: errors.StalePlan("m", hint="h", difference=1),
+    errors.TargetDown: lambda: errors.TargetDown("m", hint="h", wait=2.0),
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, Exception)],
+)
+def test_an_error_reaches_another_process_as_it_is(kind: Any) -> None:
+    """A pool of processes used to break at one that could not be read there."""
+    error = _MADE[kind]() if kind in _MADE else kind("m", hint="h")
+    found = pickle.loads(pickle.dumps(error))  # noqa: S301 - ours
+    assert (type(found), str(found), vars(found)) == (kind, str(error), vars(error))
