@@ -131,7 +131,7 @@ class Rounds:
         if not more and not rounds:
             self.queries.observer.note(f"`{stage.operation}` has no items when its stage starts")
         grown = replace(stage, items=extended(items, more) if rounds else more)
-        if stage.until and stage.goal_finds_out:
+        if stage.until:
             goal = _goal_of(stage.until, found, begun=bool(rounds))
             grown = replace(grown, until=replace(stage.until, question=goal))
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)

@@ -554,3 +554,20 @@ def test_a_figure_from_before_is_asked_for_again_exactly_if_it_is_about_other_it
     kept = [["a", 9], ["b", 9]] if each else [["a", 97], ["b", 98]]
     found = [list(row) for row in cast(Any, then.journal.answers["before c"])[1]]
     assert found == ([*kept, ["c", 99]] if asked else [["a", 9], ["b", 9]])
+
+
+@pytest.mark.parametrize("columns", [("item", "n"), ("name", "m")], ids=["others", "no key"])
+def test_figures_from_before_that_have_other_columns_now_stay_for_their_judge(
+    columns: tuple[str, str],
+) -> None:
+    def about(names: str) -> Check:
+        given = BoundQuestion(Query("q"), {"users": [*names]}, "users", "item", tuple(names))
+        return check(expect=Expect("n", change="decreased"), question=given)
+
+    then = Made([about("a")], Table(columns, (("a", 1), ("b", 2))))
+    kept = [["name", "m"], [["a", 9]]]
+    then.journal.remember("before c", kept)
+    plan = replace(then.checker.plan, checks=(about("ab"),))
+    asyncio.run(compare_alike(then.checker.queries, then.checker.plan, plan))
+    found = cast(Any, then.journal.answers["before c"])
+    assert [[*found[0]], [[*row] for row in found[1]]] == kept

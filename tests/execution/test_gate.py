@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -144,14 +144,15 @@ def test_a_guard_is_asked_again_when_it_says_so_and_after_15_seconds_at_most() -
     assert made.requests.asked == 5, "each time, where there are guards"
 
 
+@dataclass
 class Late:
     """A guard that answers after so many seconds; `ended`: it was asked to its end, whatever that
     was."""
 
-    name = "late"
-
-    def __init__(self, seconds: float, hold: Hold | None = None) -> None:
-        self.seconds, self.hold, self.ended = seconds, hold, 0
+    seconds: float
+    hold: Hold | None = None
+    ended: int = 0
+    name: str = "late"
 
     async def ask(self) -> Hold | None:
         try:
@@ -178,7 +179,7 @@ def test_a_guard_that_answers_late_is_what_the_run_waits_for(
     guard: Late, held: str, shown: list[str | None]
 ) -> None:
     """ "waiting: 2s between batches" stood there while a guard hung for half a minute."""
-    made = Made(guards=[guard], held=held)
+    made = Made(guards=[replace(guard)], held=held)
     assert VirtualClock().run(made.gate.opened(1, Pace(Pacing(4, 1.0)), batch=True))
     assert made.shown.waits == shown
 
@@ -190,13 +191,14 @@ def test_a_stop_does_not_wait_for_a_guard(seconds: float) -> None:
 
     async def main() -> bool:
         asyncio.get_running_loop().call_later(seconds, made.stop.set)
-        return await made.gate.opened(1, Pace(Pacing(4, 1.0)), batch=True)
+        found = await made.gate.opened(1, Pace(Pacing(4, 1.0)), batch=True)
+        assert [guard.ended for guard in guards] == [1, 0], "its program, too, is ended"
+        return found
 
     virtual = VirtualClock()
     began = virtual.now
     assert not virtual.run(main())
     assert virtual.now - began == pytest.approx(seconds)
-    assert [guard.ended for guard in guards] == [1, 0], "its program, too, is ended"
     assert (made.shown.waits or [None])[-1] is None
 
 

@@ -28,6 +28,7 @@ from runner.model import (
 )
 from runner.model.run import WaitKind
 from runner.planning.event_blocks import pack
+from runner.planning.limits import PAST
 from tests.support import FakeClock, Recorder, make_plan, repos
 
 
@@ -225,6 +226,7 @@ def summary(
     reason: str | None = None,
     unanswered: int = 0,
     started_again: bool = False,
+    option: str = "more",
     **sums: int,
 ) -> Summary:
     """Summarise a run of three events."""
@@ -234,7 +236,7 @@ def summary(
     )
     chunk = Unanswered(1, 1, 1, "", range(unanswered), 0.0, 0.0, started_again)
     journal = cast(Journal, Over(totals, lost, checks, open_=[chunk]))
-    ending = Ending(how, reason, "more")
+    ending = Ending(how, reason, option)
     return summarise(journal, plan="p", target="t", followed=followed, ending=ending)
 
 
@@ -295,6 +297,9 @@ UNFOLLOWED = (
     [
         ({**ALL}, []),
         ({**ALL, "reason": "a check fails"}, ["a check fails; nothing more was sent"]),
+        ({**ALL, "option": PAST}, [f"`backfill resume RUN1 {PAST}` works on its goal again"]),
+        ({**ALL, "option": PAST, "reason": "no"}, ["no; nothing more was sent"]),
+        ({"accepted": 2, "completed": 2, "option": PAST}, ["1 event is not sent yet"]),
         (
             {"accepted": 2, "completed": 1, "failed": 1, "lost": ["failed"]},
             [f"1 event was {STOPS} it"],

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from runner.errors import InvalidPlan
 from runner.execution.check import QueryRunner
 from runner.execution.ports import NOTHING, About, Journal, JournalReads, Resolved
 from runner.execution.rounds import Next, Rounds, with_rounds
@@ -21,6 +22,7 @@ from runner.model import (
     Expect,
     Measure,
     Pacing,
+    Problem,
     Query,
     QueryRefused,
     Round,
@@ -71,6 +73,7 @@ class Asked:
     observer: Recorder = field(default_factory=Recorder)
     most: list[float | None] = field(default_factory=list)
     asked_security: int = 0
+    unresolved: bool = False  # the items cannot be found out
 
     async def ask(self, question: BoundQuestion) -> Table:
         assert question.query.text == "backlog"
@@ -91,6 +94,8 @@ class Asked:
         return await attempt()
 
     async def resolve(self, stage: Stage, _about: About = NOTHING) -> Resolved:
+        if self.unresolved:
+            raise InvalidPlan((Problem("no such table", "p"),))
         return Resolved(replace(stage, items=packed(self.items)))
 
 
@@ -440,6 +445,32 @@ def test_a_null_is_a_backlog_of_nothing_only_where_there_has_never_been_an_item(
     assert ("is NULL" in (found.reason or "")) is (what == "stalled")
 
 
+@pytest.mark.parametrize(
+    ("for_each", "begun", "answer", "what"),
+    [
+        ("repo", False, 0, "limit"),
+        ("repo", False, 3, "limit"),
+        ("repo", True, 0, "done"),  # those that were sent are known
+        ("repo", True, 3, "limit"),
+        ("repo", True, None, "stalled"),
+        ("users", False, 0, "limit"),
+        ("users", True, 0, "limit"),
+    ],
+)
+def test_a_drain_whose_items_cannot_be_found_out_ends_unless_its_goal_is_reached_for_those_sent(
+    for_each: str, begun: bool, answer: int | None, what: str
+) -> None:
+    goal = until()
+    about = replace(goal.question, parameters={"repos": [], "users": []}, of=for_each)
+    made = Made(replace(goal, question=about), answer=answer, unresolved=True)
+    made.stage = replace(made.stage, for_each=for_each)
+    if begun:
+        made.had(3)
+    found = made.next()
+    assert found.what == what
+    assert ("cannot be resolved: no such table" in (found.reason or "")) is (what == "limit")
+
+
 def planned(*items: str, about: str, query: str = "q", deferred: bool = True) -> ExecutionPlan:
     """Return a plan of three stages, of which two find their items when they start; with a check of
     each, and one of the whole plan."""
@@ -483,3 +514,37 @@ def test_a_resumed_run_keeps_what_its_begun_stages_have_found_and_takes_the_rest
     assert found.coverage[0].question.items == ("then",)
     made.journal.known = []
     assert with_rounds(built, kept, cast(JournalReads, made.journal)) == built
+
+
+def test_a_check_that_is_new_is_about_what_was_sent_unless_events_are_of_groups() -> None:
+    """A group's name has only its first item."""
+    made = Made()
+    made.journal.known = [Round(1, 1, 0, 1, None, 0.0)]
+    kept, built = planned("then", about="then"), planned("now", about="now")
+    stages = tuple(replace(one, grouped=True) for one in kept.stages)
+    kept = replace(kept, stages=stages, checks=())
+    built = replace(built, stages=tuple(replace(one, grouped=True) for one in built.stages))
+    found = with_rounds(built, kept, cast(JournalReads, made.journal))
+    asked = {check.operation: check.question.items for check in found.checks}
+    assert asked["op1"] == ("now",)
+
+
+@pytest.mark.parametrize("goal", [None, until()], ids=["there was none", "of other items"])
+def test_a_goal_that_is_new_or_about_none_of_the_stages_items_is_as_it_is_now(
+    goal: Until | None,
+) -> None:
+    made = Made()
+    made.journal.known = [Round(1, 1, 0, 1, None, 0.0)]
+    kept, built = planned("then", about="then"), planned("now", about="now")
+    now = until()
+    about = replace(now.question, parameters={"users": ["now"]}, of="users") if not goal else None
+    now = replace(now, question=about or replace(now.question, parameters={"ids": [7]}))
+    if goal:
+        goal = replace(goal, question=replace(goal.question, parameters={"ids": [5]}))
+
+    def having(plan: ExecutionPlan, one: Until | None, **how: Any) -> ExecutionPlan:
+        return replace(plan, stages=(replace(plan.stages[0], until=one, **how), *plan.stages[1:]))
+
+    kind = "row" if goal else "users"
+    kept, built = having(kept, goal, for_each=kind), having(built, now, for_each=kind)
+    assert with_rounds(built, kept, cast(JournalReads, made.journal)).stages[0].until == now

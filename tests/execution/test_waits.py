@@ -387,3 +387,18 @@ def test_times_of_a_scheduled_stage_are_moved_where_they_are_a_second_late(
     made.clock.now += 20.0 + 10.0 + late  # into its second batch
     assert made_then.base(scheduled, 4) == began + moved
     assert made_then.base(stage_of(), 4) == began + moved
+
+
+@pytest.mark.parametrize(
+    ("seconds", "put_forward", "missed"),
+    [(999.0, 0.0, 0.0), (0.0, 60.0, 0.0), (0.0, 61.0, 61.0), (999.0, 61.0, 61.0)],
+)
+def test_the_time_by_which_the_clock_was_put_forward_in_a_step_was_missed(
+    seconds: float, put_forward: float, missed: float
+) -> None:
+    """How long the step itself takes does not count."""
+    made = Waiting()
+    step = made.step()
+    made.clock.now += seconds
+    made.clock.ahead += put_forward
+    assert step.checkpoint().missed == missed
