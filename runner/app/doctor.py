@@ -56,7 +56,11 @@ def examine(
 ) -> list[Finding]:
     """Diagnose the target, its keys and functions, and a plan's questions, guards and rules; send
     nothing. A plan that cannot be built is a finding, not an error. `named`: the target as the user
-    named it, for the policy. `strict`: report warnings as failures."""
+    named it, for the policy. `strict`: report warnings as failures. Raises `UsageError` for what is
+    given for a plan, if there is none."""
+    if plan is None and (variables or session.collections):
+        given = "--var" if variables else "--collection"
+        raise UsageError(f"{given} does nothing without a plan", hint="name the plan, too")
     built, findings = None, list[Finding]()
     if plan is not None:
         built, findings = _read(session, plan, variables or {}, named, strict=strict)

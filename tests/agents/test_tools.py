@@ -224,6 +224,15 @@ def test_arguments_that_do_not_fit_are_refused_in_words(
     assert "Traceback" not in reply.said
 
 
+@pytest.mark.parametrize("given", [{"vars": {"days": 3}}, {"collections": {"repos": "x.csv"}}])
+def test_what_is_given_for_a_plan_is_refused_without_one(
+    agent: Agent, given: dict[str, Any]
+) -> None:
+    reply = agent("doctor", **given)
+    assert reply.failed
+    assert "does nothing without a plan" in reply.said
+
+
 def test_everything_that_is_wrong_with_a_call_is_said_at_once_with_what_the_tool_takes(
     agent: Agent,
 ) -> None:

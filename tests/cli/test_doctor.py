@@ -248,3 +248,13 @@ operations:
     assert "takes about 300 GitHub points, $1.50" in backfill("plan", plan).out
     totals = json.loads(backfill("plan", plan, "--format", "json").out)["totals"]
     assert totals["needs"] == {"github_points": 300, "usd": 1.5, "seconds": 0}
+
+
+def test_variables_without_a_plan_to_read_them_are_refused(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    (tmp_path / "vars.yaml").write_text("days: 3\n", encoding="utf-8")
+    for given in (("--var", "days=3"), ("--var-file", tmp_path / "vars.yaml")):
+        refused = backfill("doctor", *given)
+        assert (refused.status, refused.out) == (2, "")
+        assert "--var does nothing without a plan" in refused.err
