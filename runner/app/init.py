@@ -57,7 +57,7 @@ metadata:
 
 catalog: {catalog}
 collections:
-  {items}: {{file: {items}.csv, item: "{{{{ row.id }}}}"}}   # or a list, a query, dates, a matrix
+  {key}: {{file: {rows}, item: "{{{{ row.id }}}}"}}   # or a list, a query, dates, a matrix
 
 operations: [{operation}]
 
@@ -75,7 +75,7 @@ operations:
   {operation}:
     description: What one event does
     event: {items}/backfill.requested
-    for_each: {items}
+    for_each: {key}
     payload: {{id: "{{{{ row.id }}}}"}}
     contract: {{type: object, required: [id]}}
 """
@@ -93,6 +93,7 @@ environments:                     # --env NAME, or BACKFILL_ENV
 _SCHEMA = "plan.v1.schema.json"
 _PROJECT_SCHEMA = "project.v1.schema.json"
 _CATALOG_SCHEMA = "catalog.v1.schema.json"
+_SCHEMAS = (_SCHEMA, _PROJECT_SCHEMA, _CATALOG_SCHEMA)
 _PLAIN = re.compile("(?!(?:true|false|null|yes|no|on|off|[yn])$)[a-z][a-z0-9_-]*", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -103,14 +104,18 @@ def init(path: str, items: str | None = None) -> list[Path]:
 
     `items`: the collection it is for. Return the written files, the plan first. Existing files are
     kept: raises `UsageError` if the plan, its catalog or its rows exist."""
-    from runner.spec.files import PROJECT, find_project
+    from runner.spec.files import ENDINGS, PROJECT, find_project
     from runner.spec.schema import schema_text
 
     plan = Path(path)
     if plan.is_dir() or path.endswith("/"):
         plan /= "plan.yaml"
+    taken = {PROJECT, *_SCHEMAS, *(_beside(items) if items else ())}
+    if plan.name in taken or plan.name.endswith(ENDINGS):
+        message = f"{plan} cannot be a plan: its name is that of another kind of file"
+        raise UsageError(message, hint="choose another name, such as plan.yaml")
     stem = re.sub("[^A-Za-z0-9_-]+", "-", plan.stem).strip("-_") or "plan"
-    name = stem if _PLAIN.fullmatch(stem) else f'"{stem}"'
+    name = _text(stem)
     worker = f"{stem.replace('-', '_')}_worker"
     worker = worker if worker.isidentifier() else f"worker_{stem.replace('-', '_')}"
     make_folder(plan.parent)
@@ -148,7 +153,7 @@ def _own(plan: Path, name: str, items: str, worker: str) -> dict[str, str]:
         if items in RESERVED:
             hint = f"`{items}` has another meaning in plans: choose another name"
         raise UsageError(f"--for: {items} cannot be the name of a collection", hint=hint)
-    catalog, rows = f"{items}-catalog.yaml", f"{items}.csv"
+    catalog, rows = _beside(items)
     for path in map(plan.with_name, (catalog, rows)):
         if path.exists():
             raise UsageError(f"{path} exists already", hint="choose another name or another folder")
@@ -157,12 +162,24 @@ def _own(plan: Path, name: str, items: str, worker: str) -> dict[str, str]:
         schema=_SCHEMA,
         name=name,
         catalog=catalog,
+        rows=rows,
         items=items,
+        key=_text(items),
         operation=operation,
         worker=worker,
     )
     return {
         plan.name: text,
-        catalog: _OWN_CATALOG.format(items=items, operation=operation),
+        catalog: _OWN_CATALOG.format(items=items, key=_text(items), operation=operation),
         rows: _OWN_ROWS,
     }
+
+
+def _beside(items: str) -> tuple[str, str]:
+    """Return the names of the catalog and of the rows."""
+    return f"{items}-catalog.yaml", f"{items}.csv"
+
+
+def _text(word: str) -> str:
+    """Write a word so that YAML reads a text."""
+    return word if _PLAIN.fullmatch(word) else f'"{word}"'

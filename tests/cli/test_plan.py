@@ -360,6 +360,37 @@ def test_init_for_items_writes_a_plan_that_runs_with_its_worker(backfill: Backfi
     assert (taken.status, "`repos` has another meaning in plans" in taken.err) == (2, True)
 
 
+@pytest.mark.parametrize("name", ["on", "yes", "y", "No", "true", "False", "null", "Null", "_x"])
+def test_init_for_items_takes_a_name_that_yaml_would_read_as_something_else(
+    backfill: Backfill, name: str
+) -> None:
+    assert backfill("init", "first.yaml", "--for", name).status == 0
+    assert backfill("validate", ".", "--strict").status == 0
+    planned = backfill("plan", "first.yaml", "--format", "jsonl").out
+    assert [json.loads(line)["item"] for line in planned.splitlines()] == ["1001", "1002"]
+
+
+@pytest.mark.parametrize(
+    ("path", "items"),
+    [
+        ("backfill.yaml", ()),
+        ("new/backfill.yaml", ()),
+        ("first.test.yaml", ()),
+        ("first.test.yml", ()),
+        ("plan.v1.schema.json", ()),
+        ("catalog.v1.schema.json", ("--for", "users")),
+        ("users-catalog.yaml", ("--for", "users")),
+        ("users.csv", ("--for", "users")),
+    ],
+)
+def test_init_writes_no_plan_under_the_name_of_another_kind_of_file(
+    backfill: Backfill, path: str, items: tuple[str, ...]
+) -> None:
+    done = backfill("init", path, *items)
+    assert (done.status, list(Path().iterdir())) == (2, [])
+    assert f"{path} cannot be a plan: its name is that of another kind of file" in done.err
+
+
 @pytest.mark.parametrize("name", ["plan", "catalog", "execution-plan"])
 def test_published_schemas_are_valid_and_explain_every_key(backfill: Backfill, name: str) -> None:
     schema = json.loads(backfill("schema", name).out)
