@@ -61,34 +61,44 @@ def _failure(connection: Connection, run_id: str) -> dict[str, Any]:
     return {"failure": failure, **({"link": failed.url} if failed.url else {})}
 
 
-def late(connection: Connection, run_id: str, now: float) -> list[tuple[Any, list[int]]]:
-    """Return waits that have become too long, each with the hooks for which that is so and which
-    have not been notified."""
+def late(connection: Connection, run_id: str, now: float) -> tuple[Any, list[int]] | None:
+    """Return what has held the run for too long, with the hooks for which that is so and which have
+    not been notified."""
     _, hooks = _of(connection, run_id)
+    hold = _hold(connection, run_id) if hooks else None
+    if hold is None:
+        return None
+    query = "SELECT hook FROM notices WHERE run_id = :run AND event = 'held' AND occasion = :it"
+    known = connection.values(query, run=run_id, it=str(hold.number))
+    wanted = [
+        number
+        for number, hook in enumerate(hooks)
+        if "held" in hook.on and number not in known and now - hold.began >= hook.held_after
+    ]
+    return (hold, wanted) if wanted else None
+
+
+def _hold(connection: Connection, run_id: str) -> Any:
+    """Return why the run is held, with the number and the begin of the first of the waits that hold
+    it without a break, since a reason may change at each look; None if nothing holds it."""
     kinds, given = listed("kind", _HELD)
-    query = f"""SELECT number, reason, began FROM waits
-    WHERE run_id = :run AND ended IS NULL AND kind IN ({kinds})"""
-    found = []
-    for wait in connection.rows(query, run=run_id, **given) if hooks else ():
-        query = "SELECT hook FROM notices WHERE run_id = :run AND event = 'held' AND occasion = :it"
-        known = connection.values(query, run=run_id, it=str(wait.number))
-        wanted = [
-            number
-            for number, hook in enumerate(hooks)
-            if "held" in hook.on and number not in known and now - wait.began >= hook.held_after
-        ]
-        found += [(wait, wanted)] if wanted else []
-    return found
+    reason = connection.value(
+        f"SELECT reason FROM waits WHERE run_id = :run AND ended IS NULL AND kind IN ({kinds})",
+        run=run_id,
+        **given,
+    )
+    query = f"""SELECT number, began, :reason AS reason FROM (
+      SELECT number, began, lag(ended) OVER (ORDER BY number) AS before
+      FROM waits WHERE run_id = :run AND kind IN ({kinds})
+    ) AS held WHERE before IS NULL OR before <> began ORDER BY number DESC LIMIT 1"""
+    return reason and connection.row(query, run=run_id, reason=reason, **given)
 
 
-def add_held(
-    connection: Connection, run_id: str, now: float, found: Sequence[tuple[Any, list[int]]]
-) -> None:
-    """Write notices for the result of `late`."""
-    link, _ = _of(connection, run_id)
-    for wait, hooks in found:
-        facts = {"link": link, "reason": wait.reason, "since": _time(wait.began)}
-        _write(connection, run_id, "held", str(wait.number), hooks, now, facts)
+def add_held(connection: Connection, run_id: str, now: float, found: tuple[Any, list[int]]) -> None:
+    """Write the notices for the result of `late`."""
+    (hold, hooks), (link, _) = found, _of(connection, run_id)
+    facts = {"link": link, "reason": hold.reason, "since": _time(hold.began)}
+    _write(connection, run_id, "held", str(hold.number), hooks, now, facts)
 
 
 def due(connection: Connection, run_id: str) -> list[Notice]:

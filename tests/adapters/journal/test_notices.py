@@ -113,6 +113,24 @@ def test_a_hook_that_is_called_later_is_told_when_its_time_has_come(tmp_path: Pa
     assert len(bodies(life)) == 2
 
 
+@pytest.mark.usefixtures("state")
+def test_what_holds_a_run_is_told_once_though_its_reason_changes(tmp_path: Path) -> None:
+    life = told(tmp_path, hook("held"))
+    kinds: Sequence[WaitKind] = ("pace", "held", "away", "held", "held")
+    for look, kind in enumerate(kinds):
+        life.journal.waiting(1, Waiting(f"{kind} at look {look}", kind))
+        life.clock.now += 200
+        found = bodies(life)
+    assert [(one["since"], one["reason"]) for one in found] == [
+        ("2025-06-15T15:10:00.000Z", "held at look 3")
+    ]
+    life.journal.waiting(1, None)
+    life.clock.now += 1
+    life.journal.waiting(1, Waiting("held again"))
+    life.clock.now += 600
+    assert [one["reason"] for one in bodies(life)][1:] == ["held again"], "a hold of its own"
+
+
 def test_a_wait_that_is_over_is_not_told(tmp_path: Path) -> None:
     life = told(tmp_path, hook("held"))
     life.journal.waiting(1, Waiting("for noon"))
