@@ -21,7 +21,7 @@ from runner.model import (
 from runner.spec.document import Path, echo
 from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
-from runner.spec.questions import check_bounds
+from runner.spec.questions import check_bounds, parameters_of
 from runner.spec.units import Faulty, parse_duration
 from runner.spec.urls import is_http
 
@@ -62,7 +62,7 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
     for index, written in enumerate(checked.value.get("guards", [])):
         path = ("guards", index, "window")
         if "sql" in (written or {}):
-            yield from check_bounds(checked.document, written["sql"], ("guards", index, "sql"))
+            yield from _check_query(checked, written["sql"], ("guards", index, "sql"))
         if "http" in (written or {}) and not is_http(written["http"]):
             message = f"{echo(written['http'])} is not the URL of a server"
             yield checked.error(
@@ -80,6 +80,13 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
                 "a window holds back batches, but `pacing: scheduled` sends everything at once"
             )
             yield checked.error(message, path, key=True, hint="leave one of them out")
+
+
+def _check_query(checked: PlanDocument, written: Data, path: Path) -> Iterator[Problem]:
+    yield from check_bounds(checked.document, written, path)
+    for name in parameters_of(written["query"])[:1]:
+        message = f"the query's parameter {echo(':' + name)} has no value: a guard binds none"
+        yield checked.error(message, (*path, "query"), hint="write the value in its place")
 
 
 def _check_order(checked: PlanDocument) -> Iterator[Problem]:
