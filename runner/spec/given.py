@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from runner.errors import UsageError
 from runner.model import OUTCOMES, Json, Selectors
 from runner.spec.document import did_you_mean, echo
+from runner.spec.json_limits import stored_fault
 from runner.spec.units import LONGEST, MOST
 
 
@@ -44,10 +45,12 @@ def refuse_unlisted(name: str, value: Iterable[object], kind: type = Sequence) -
     if not isinstance(value, kind):
         message = f"`{name}` is of the type {type(value).__name__}, not a list"
         raise UsageError(message, hint="make a list of it")
-    wrong = next((one for one in value if not isinstance(one, str)), None)
-    if wrong is not None:
-        message = f"`{name}` is a list with {type(wrong).__name__} in it, not only text"
-        raise UsageError(message, hint="give texts")
+    for one in value:
+        if not isinstance(one, str):
+            message = f"`{name}` is a list with {type(one).__name__} in it, not only text"
+            raise UsageError(message, hint="give texts")
+        if wrong := stored_fault(one):
+            raise UsageError(f"`{name}` is a list with {wrong}", hint="leave it out")
 
 
 def refuse_selectors(selectors: Selectors | None) -> None:

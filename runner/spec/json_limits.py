@@ -59,5 +59,11 @@ def text_fault(text: str) -> str | None:
     return None
 
 
+def stored_fault(text: str) -> str | None:
+    """Find what keeps a name from a state: no database takes half a surrogate pair, and PostgreSQL
+    no zero byte."""
+    return "text with a zero byte in it" if "\0" in text else text_fault(text)
+
+
 def fits(number: int) -> bool:
     return _LEAST <= number <= _MOST

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
-from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
+from runner.spec.json_limits import MAX_ITEM, MAX_NAME, stored_fault
 from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, answered_row
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
@@ -324,5 +324,5 @@ def name_fault(value: Json) -> str | None:
     text = str(value)
     if len(text) > MAX_ITEM:
         return f"has {len(text):,} characters, more than {MAX_ITEM:,}"
-    wrong = text_fault(text)
+    wrong = stored_fault(text)
     return wrong and f"is {wrong}"

@@ -94,6 +94,7 @@ def test_a_query_gives_items_without_its_nulls(tmp_path: Path) -> None:
         (((7,), (8,), (7,)), "`7` is listed twice (first in another row)"),
         (((7,), (None,)), "the item has no name: row 2 has none of `item`, `name`, `id`"),
         (((7,), ("",)), "the item of row 2 is empty"),
+        (((7,), ("a\0",)), "the item of row 2 is text with a zero byte in it"),
     ],
 )
 def test_an_item_of_a_query_that_is_empty_or_twice_is_an_error(

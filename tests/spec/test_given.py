@@ -16,7 +16,7 @@ PLAN = "plan.yaml"
 NAN, INFINITY = float("nan"), float("inf")
 NO_COUNT = (0, -1, 1.5, "2", True, 10**30)
 # An iterator used to be empty when it was read again: the whole plan was selected.
-NO_LIST = ("failed", None, 1, iter(["failed"]), map(str, [1]), [b"failed"], {"failed"})
+NO_LIST = ("failed", None, 1, iter(["failed"]), map(str, [1]), [b"failed"], ["\0"], {"failed"})
 NO_TIME = (-1, NAN, INFINITY, "5s", True, 1e300)
 Do = Callable[[runner.Session, Any], object]
 

@@ -45,8 +45,8 @@ class _Do(Protocol):
 class Connection:
     """Executes the statements of one transaction.
 
-    Text from outside is redacted here before it is stored: it only occurs in the columns `message`
-    and `reason`.
+    Text from outside is redacted here before it is stored, and what no database takes of it is
+    replaced: it only occurs in the columns `message`, `reason` and `item`.
     """
 
     def __init__(self, do: _Do, spell: Callable[[str], str]) -> None:
@@ -54,13 +54,13 @@ class Connection:
 
     def change(self, statement: str, **given: Any) -> int:
         """Execute a statement; return the number of changed rows."""
-        spelled, clean = self._spell(statement), _redacted(given)
+        spelled, clean = self._spell(statement), _clean(given)
         return self._do(lambda raw: int(raw.execute(spelled, clean).rowcount))
 
     def change_each(self, statement: str, rows: Collection[dict[str, Any]]) -> None:
         """Execute the statement once for each of the `rows`."""
         if rows:
-            spelled, each = self._spell(statement), [_redacted(row) for row in rows]
+            spelled, each = self._spell(statement), [_clean(row) for row in rows]
             self._do(lambda raw: raw.cursor().executemany(spelled, each))
 
     def rows(self, query: str, **given: Any) -> list[Any]:
@@ -89,10 +89,11 @@ class Connection:
         return None if found is None else found[0]
 
 
-def _redacted(given: dict[str, Any]) -> dict[str, Any]:
-    for name in ("message", "reason"):
-        if given.get(name):
-            given[name] = redact(given[name])
+def _clean(given: dict[str, Any]) -> dict[str, Any]:
+    for name in ("message", "reason", "item"):
+        if text := given.get(name):
+            text = text if name == "item" else redact(text).encode(errors="replace").decode()
+            given[name] = text.replace("\0", "\ufffd")  # PostgreSQL takes no zero byte
     return given
 
 

@@ -15,7 +15,7 @@ from runner.model import OVER, Applied, ExecutionPlan, RunRecord, RunState, stat
 from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
 from runner.spec.document import did_you_mean
-from runner.spec.json_limits import text_fault
+from runner.spec.json_limits import stored_fault
 
 _STATUS = {"paused": "running", "dead": "running", "baseline": "completed"}  # by state
 LATEST_OF = "latest:"  # before a plan's name: its last run
@@ -88,7 +88,7 @@ def reopen(
 
 def find(connection: Connection, run: str, where: str) -> RunState:
     """See `StateReader.find`; `where`: the place of the state, for the hint."""
-    if not run or "\0" in run or text_fault(run):  # no database takes these
+    if not run or stored_fault(run):
         raise UsageError(f"there is no run {run!r}", hint="a run is its id, latest or latest:PLAN")
     if run == "latest":
         which, condition, value = "yet", "TRUE", ""

@@ -17,7 +17,9 @@ from runner.adapters.journal.store import Store
 from runner.errors import TargetError, UsageError
 from runner.execution.ports import Answer, Control
 from runner.model import Submission
+from tests.adapters.journal.lives import Life
 from tests.support import (
+    CATALOG,
     ORIGIN,
     REQUEST,
     change_leases,
@@ -59,6 +61,20 @@ def test_what_no_state_can_hold_is_no_run(tmp_path: Path, state: str, run: str) 
     store = new_store(tmp_path)
     with pytest.raises(UsageError, match="there is no run"):
         store.find(run)
+
+
+def test_what_no_state_can_hold_of_a_text_is_replaced(tmp_path: Path, state: str) -> None:
+    """A run whose check or failure had a zero byte in it could not end on PostgreSQL."""
+    catalog = CATALOG + "  weekly: {event: app/weekly, for_each: workspace, payload: {}}\n"
+    life = Life(tmp_path, 'workspaces: ["w\\0"]\noperations: [weekly]\n', catalog=catalog)
+    life.store.hold("http://other", "there", "a\0b\ud800", None)
+    assert [one.reason for one in life.store.holds()] == ["a\ufffdb?"]
+    life.take(1, [0])
+    life.see(0, "failed", "no\0")
+    (event,) = life.store.events(life.record)
+    assert (event.item, event.outcome, event.message) == ("w\0", "failed", "no\ufffd")
+    life.journal.end("failed", "no\0")
+    assert life.record.reason == "no\ufffd"
 
 
 @pytest.mark.parametrize(
