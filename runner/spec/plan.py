@@ -307,7 +307,7 @@ def _check_variables(
             )
             hint = "give it another name"
             yield checked.error(message, ("vars", name), key=True, hint=hint)
-        size = len(json.dumps(value, ensure_ascii=False, default=str))
+        size = 0 if fault(value) else len(json.dumps(value, ensure_ascii=False))
         if size > MAX_EVENT:
             message = f"the variable {echo(name)} has {size:,} characters, more than {MAX_EVENT:,}"
             hint = "no event can hold that much: keep it in the database, or in a data file"

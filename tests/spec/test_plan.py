@@ -24,6 +24,13 @@ operations:
 """
 
 
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+DEEP: list[Any] = []
+for _ in range(2_000):
+    DEEP = [DEEP]
+
+
 def load(folder: Path, body: str, *, catalog: str = "", **options: Any) -> BackfillPlan:
     text = CATALOG.replace(", CATALOG", f", {catalog}" if catalog else "")
     return load_plan(str(write_plan(folder, body, catalog=text)), **options)
@@ -148,6 +155,8 @@ def test_a_variable_that_only_a_template_knows_may_come_from_outside(
         ({"\udcff": 1}, "surrogate"),
         ({1: 2}, "keys"),
         (b"x", "bytes"),
+        (DEEP, "64 levels deep"),
+        (ENDLESS, "64 levels deep"),
     ],
 )
 def test_a_variable_that_json_cannot_hold_is_refused(
