@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +95,6 @@ def preview(
         kept = session.target(saved.target, saved.plan.path, saved.environment)
         return Preview(saved.plan, kept)
 
-    def refuse_own(loaded: BackfillPlan) -> None:
-        session.refuse_to_write(writes, [read for read, _ in loaded.inputs])
-
     built = build(
         session,
         path,
@@ -104,7 +102,7 @@ def preview(
         strict=strict,
         target=target,
         selectors=selectors,
-        once_loaded=refuse_own,
+        once_loaded=partial(_refuse_own, session, writes),
     )
     plan = built.execution_plan
     found = Preview(plan, session.target(target, path), built)
@@ -122,20 +120,31 @@ def previews(
     *,
     target: str | None = None,
     strict: bool = False,
+    writes: Mapping[str, str | None] = _NOTHING,
+    read: Sequence[str] = (),
 ) -> Previews:
-    """Preview each plan of files and folders; see `plan_files`. Raises `UsageError` if they have
-    several targets."""
+    """Preview each plan of files and folders; see `plan_files` and `preview`. Raises `UsageError`
+    if they have several targets."""
     plans = [file for file in plan_files(session, paths, changed_since) if not file.is_catalog]
+    session.refuse_to_write(writes, [*read, *(file.path for file in plans)])
     found = Previews(_target(session, target, [file.path for file in plans]))
     for file in plans:
         try:
-            plan = build(session, file, variables, strict=strict, target=target).execution_plan
+            refuse_own = partial(_refuse_own, session, writes)
+            built = build(
+                session, file, variables, strict=strict, target=target, once_loaded=refuse_own
+            )
+            plan = built.execution_plan
             warned(plan, found.target, strict=strict)
             found.plans.append(Preview(plan, found.target))
             refuse_broken(plan)
         except BackfillError as error:
             found.errors.append((file.path, error))
     return found
+
+
+def _refuse_own(session: Session, writes: Mapping[str, str | None], loaded: BackfillPlan) -> None:
+    session.refuse_to_write(writes, [read for read, _ in loaded.inputs])
 
 
 def keep(

@@ -137,6 +137,7 @@ class Session:
         self.collections: dict[str, str] = {}  # by name: files that replace a plan's collections
         self.recorded: dict[bytes, Answer] | None = None
         self.policy: Sequence[Rule] | None = None
+        self.files_given: list[str] = []  # read for options of the command
         self.reviewed_since: str | None = None
         self.agent = False  # whether an agent uses the session
         self._open = ExitStack()
@@ -168,11 +169,16 @@ class Session:
         return None if "://" in file else Path(file)
 
     def refuse_to_write(self, written: Mapping[str, str | None], read: Iterable[str]) -> None:
-        """Raise `UsageError` if an option names a file to write that is an input, or the state; see
-        `runner.adapters.files.refuse_overwriting`."""
+        """Raise `UsageError` if an option names a file to write that is an input, the state, or a
+        database; see `runner.adapters.files.refuse_overwriting`."""
+        if not any(written.values()):
+            return
+        from runner.adapters.database.url import sqlite_files
         from runner.adapters.files import refuse_overwriting
 
-        refuse_overwriting(written, [*read, *([str(self.state_file)] if self.state_file else [])])
+        own = [self.state_file, *self.files_given, *sqlite_files(self.environ)]
+        projects = [project.path for project in self._projects_read.values()]
+        refuse_overwriting(written, [*read, *(str(one) for one in (*own, *projects) if one)])
 
     @property
     def has_state(self) -> bool:

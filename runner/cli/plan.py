@@ -141,7 +141,16 @@ def plan_command(
             raise UsageError("--out, --html and --format jsonl work for one plan at a time")
         refuse_many(selectors)
         overrides = read_variables(variables, var_files)
-        several = previews(session, plans, changed_since, overrides, target=target, strict=strict)
+        several = previews(
+            session,
+            plans,
+            changed_since,
+            overrides,
+            target=target,
+            strict=strict,
+            writes=writes,
+            read=var_files,
+        )
         status = _show_all(several, form, events)
         if not (several.plans or several.errors) and form != "json":
             click.echo(f"no plan has changed since {changed_since}")

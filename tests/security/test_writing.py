@@ -52,6 +52,56 @@ def test_plan_writes_over_nothing_that_it_reads(
     assert {path: path.read_bytes() for path in plan.parent.iterdir()} == before
 
 
+BESIDE = {
+    "backfill.yaml": "apiVersion: backfill/v1\nkind: BackfillProject\n",
+    "policy.yaml": "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    'policy: [{name: any, require: "true"}]\n',
+    "app.db": "the user's data",
+    "staging.db": "the user's data",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    crossed(
+        BESIDE,
+        [
+            ("plan", "plan.yaml", "--out"),
+            ("plan", "plan.yaml", "--html"),
+            ("plan", "plan.yaml", "--record"),
+            ("plan", ".", "--record"),
+            ("run", "plan.yaml", "--summary-file"),
+            ("apply", "plan.yaml", "--summary-file"),
+        ],
+    ),
+)
+def test_nothing_is_written_over_a_project_a_policy_or_a_database(
+    warm: str, tmp_path: Path, name: str, arguments: tuple[str, ...]
+) -> None:
+    plan = repository(tmp_path)
+    for beside, text in BESIDE.items():
+        plan.with_name(beside).write_text(text, encoding="utf-8")
+    staging = plan.with_name("staging.db")
+    env = {"BACKFILL_DATABASE_URL": "sqlite:///app.db", "STAGING_URL": f"sqlite:///{staging}"}
+    done = run(warm, plan.parent, *arguments, name, "--policy", "policy.yaml", env=env)
+    assert (done.status, "would overwrite" in done.err) == (2, True), done
+    assert plan.with_name(name).read_text(encoding="utf-8") == BESIDE[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["plans/plan.yaml", "plans/catalog.yaml", "plans/repos.csv", "vars.yaml"]
+)
+def test_facts_of_a_folder_are_written_over_nothing_that_is_read(
+    warm: str, tmp_path: Path, name: str
+) -> None:
+    top = repository(tmp_path).parents[1]
+    (top / "vars.yaml").write_text("{}\n", encoding="utf-8")
+    before = (top / name).read_bytes()
+    done = run(warm, top, "plan", "plans", "--var-file", "vars.yaml", "--record", name)
+    assert (done.status, "would overwrite" in done.err) == (2, True), done
+    assert (top / name).read_bytes() == before
+
+
 def test_two_options_do_not_share_a_file(warm: str, tmp_path: Path) -> None:
     plan = repository(tmp_path)
     done = run(warm, plan.parent, "plan", "plan.yaml", "--out", "new", "--html", "./new")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import field
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
@@ -150,6 +151,14 @@ def parse_url(text: str, name: str, *, paths: bool = False) -> DatabaseUrl:
     options = _postgresql(rest, name)
     settings = _settings(options, name)
     return DatabaseUrl(name, "postgresql", "", options, settings)
+
+
+def sqlite_files(env: Mapping[str, str]) -> Iterator[str]:
+    """Yield the SQLite files that any variable names."""
+    for name, value in env.items():
+        if value.lstrip()[:6].lower() == "sqlite":
+            with suppress(UsageError):
+                yield parse_url(value, name).path
 
 
 def _sqlite_path(rest: str, name: str) -> str:
