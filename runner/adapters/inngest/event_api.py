@@ -38,6 +38,7 @@ class HttpEventApi:
     target: Target
     retry: Retry
     trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_context`
+    _before: list[str] = field(default_factory=list)  # first id of the answer before
 
     async def send(
         self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None = None
@@ -66,6 +67,7 @@ class HttpEventApi:
 
         found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
         self.retry.patience.begun = True
+        self._before[:] = found.ids[:1]
         return found
 
     async def _post(
@@ -114,7 +116,8 @@ class HttpEventApi:
         taken = tuple(ids)
         if taken != expected:
             taken = tuple(one for one in taken if one != "")
-            if len(taken) > count or not _are_valid(taken, expected):
+            valid = len(taken) <= count and _are_valid(taken, expected)
+            if not valid or not {*self._before}.isdisjoint(taken):
                 raise no_ids(self.target.name, status)
         if status == 200 and len(taken) != count:
             found, sent = counted(len(taken), "id"), counted(count, "event")

@@ -263,6 +263,21 @@ def test_the_ids_of_the_seed_are_the_answer_however_they_are_written(text: str) 
     assert send(lambda _: answer, count=3) == Answer(tuple(ids))
 
 
+@pytest.mark.parametrize("ids", [[ID], internal_ids("1,AAAAAAAAAAAAAA==", range(1))])
+def test_the_answer_to_the_request_before_is_no_answer(ids: list[str]) -> None:
+    """A proxy that keeps answers would complete, with other events' jobs, what was never sent."""
+
+    async def main() -> None:
+        answer = httpx.Response(200, json={"ids": ids, "status": 200})
+        async with open_client(httpx.MockTransport(lambda _: answer)) as client:
+            api = HttpEventApi(client, resolve("http://server", ENV), _retry())
+            assert (await api.send(b"[{}]", 1, "1,AAAAAAAAAAAAAA==")).ids == tuple(ids)
+            with pytest.raises(TargetError, match="answers 200 with invalid ids"):
+                await api.send(b"[{}]", 1, "2,AAAAAAAAAAAAAA==")
+
+    asyncio.run(main())
+
+
 def run(**fields: Any) -> dict[str, Any]:
     return {"run_id": JOB, "function_id": "F", "status": "Completed", "ended_at": "t"} | fields
 
