@@ -71,16 +71,14 @@ def to_apply(
     strict: bool,
     named: Mapping[str, Sequence[str]],
     writes: Mapping[str, str | None],
-    read: Sequence[str],
 ) -> list[BackfillPlan]:
     """Load the plans to apply; see `plans_to_apply`.
 
     `named`: names of plans, by the option that gave them. `writes`: files that will be written, by
-    option. `read`: files that were read already. Raises `UsageError` for an unknown name, and for a
-    file to write that is an input.
+    option. Raises `UsageError` for an unknown name, and for a file to write that is an input.
     """
     plans = plans_to_apply(session, paths, variables, changed_since, strict=strict)
-    session.refuse_to_write(writes, [*(path for plan in plans for path, _ in plan.inputs), *read])
+    session.refuse_to_write(writes, (path for plan in plans for path, _ in plan.inputs))
     known = [plan.name for plan in plans]
     for option, names in named.items():
         for name in names:

@@ -72,15 +72,13 @@ def preview(
     strict: bool = False,
     selectors: Selectors | None = None,
     writes: Mapping[str, str | None] = _NOTHING,
-    read: Sequence[str] = (),
 ) -> Preview:
-    """Preview a plan file or a saved plan. `writes`: files that will be written, by option; `read`:
-    files that were read already.
+    """Preview a plan file or a saved plan. `writes`: files that will be written, by option.
 
     Raises `InvalidPlan`, and `UsageError` for options without effect or a file to write that is an
     input.
     """
-    session.refuse_to_write(writes, [*read, path])
+    session.refuse_to_write(writes, [path])
     if saved := load_saved(path):
         refuse_selectors(selectors)
         own = of_its_own(session, saved, variables, strict=strict)
@@ -121,12 +119,11 @@ def previews(
     target: str | None = None,
     strict: bool = False,
     writes: Mapping[str, str | None] = _NOTHING,
-    read: Sequence[str] = (),
 ) -> Previews:
     """Preview each plan of files and folders; see `plan_files` and `preview`. Raises `UsageError`
     if they have several targets."""
     plans = [file for file in plan_files(session, paths, changed_since) if not file.is_catalog]
-    session.refuse_to_write(writes, [*read, *(file.path for file in plans)])
+    session.refuse_to_write(writes, [file.path for file in plans])
     found = Previews(_target(session, target, [file.path for file in plans]))
     for file in plans:
         try:

@@ -136,7 +136,6 @@ def apply_command(
             strict=strict,
             named={"--again": again, "--baseline": baseline},
             writes={"--summary-file": file},
-            read=var_files,
         )
     place = plans[0].path if plans else HERE
     named = session.named_target(target, place)

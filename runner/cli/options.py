@@ -276,7 +276,8 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
             Session(state, environment=env, confirm=asker())
         )
         session.reviewed_since = given.get("changed_since")
-        session.files_given = [file for file in (policy, facts) if file]
+        read = (policy, facts, given.get("plan"), *given.get("var_files", ()))
+        session.files_given = [file for file in read if file]
         if policy:
             from runner.app.policy import read_policy
 

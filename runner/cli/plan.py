@@ -149,7 +149,6 @@ def plan_command(
             target=target,
             strict=strict,
             writes=writes,
-            read=var_files,
         )
         status = _show_all(several, form, events)
         if not (several.plans or several.errors) and form != "json":
@@ -165,7 +164,6 @@ def plan_command(
             strict=strict,
             selectors=selectors,
             writes=writes,
-            read=var_files,
         )
         if html:
             _write_page(session, found, html, events)

@@ -122,9 +122,10 @@ def test_a_preview_writes_over_nothing_that_the_plan_is_made_of(
     session: Session, tmp_path: Path
 ) -> None:
     path = str(write_plan(tmp_path, BODY))
-    for file, read in ((str(tmp_path / "catalog.yaml"), []), ("policy.yaml", ["policy.yaml"])):
+    session.files_given = ["policy.yaml"]
+    for file in (str(tmp_path / "catalog.yaml"), "policy.yaml"):
         with pytest.raises(UsageError, match="--out"):
-            preview(session, path, {}, writes={"--out": file}, read=read)
+            preview(session, path, {}, writes={"--out": file})
     warned = preview(session, path, {})
     assert "no-handler" in [one.rule for one in warned.plan.warnings]
     assert "no-handler" not in [one.rule for one in warned.sent.warnings]

@@ -122,6 +122,20 @@ def test_a_summary_is_not_added_to_what_is_read(
     assert "sent" not in done.err
 
 
+@pytest.mark.parametrize("name", ["saved.json", "vars.yaml"])
+def test_a_summary_is_not_added_to_what_an_argument_names(
+    warm: str, tmp_path: Path, name: str
+) -> None:
+    folder = repository(tmp_path).parent
+    assert run(warm, folder, "plan", "plan.yaml", "--out", "saved.json").status == 0
+    (folder / "vars.yaml").write_text("{}\n", encoding="utf-8")
+    before = (folder / name).read_bytes()
+    what = ["saved.json"] if name == "saved.json" else ["plan.yaml", "--var-file", "vars.yaml"]
+    done = run(warm, folder, "run", *what, "--summary-file", name)
+    assert (done.status, "would overwrite" in done.err) == (2, True), done
+    assert (folder / name).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
