@@ -197,12 +197,12 @@ def left_of(
 def of_stage(record: StageRecord, pacing: Pacing, now: float) -> Estimate | None:
     """Estimate what is left of a stage at its current `pacing`.
 
-    None if it has ended or nothing is known (yet): it is held, or its jobs no longer end.
+    None if it has ended or nothing is known (yet): it is held, or waits for jobs that do not end.
     """
     unsent, running = max(0, record.total - record.sent), record.running
     if not unsent and not running:
         return None
-    if _is_held(record):
+    if _is_held(record) or (_waits_for_jobs(record) and _stands_still(record, now)):
         return None
     batches = -(-unsent // pacing.batch_size)
     paced = max(0, batches - (not record.sent)) * pacing.mean
@@ -250,8 +250,14 @@ def _is_held(record: StageRecord) -> bool:
     return record.waiting is not None and record.waiting.kind in ("held", "away")
 
 
+def _waits_for_jobs(record: StageRecord) -> bool:
+    return record.waiting is not None and record.waiting.kind in ("jobs", "queued", "room")
+
+
 def _stands_still(record: StageRecord, now: float) -> bool:
-    """Whether nothing has ended for much longer than the usual gap between two ends."""
+    """Whether nothing has ended yet, or for much longer than the usual gap between two ends."""
+    if not record.ends:
+        return True
     return record.ended is not None and now - record.ended > max(_QUIET, _GAPS / record.ends)
 
 

@@ -195,6 +195,12 @@ TEN: dict[str, Any] = {"sent": 100, "began": 1000.0, "last_sent": 1020.0}
         ({**HALF, "waiting": Waiting("until noon", "held")}, 1030, None),
         ({**HALF, "waiting": Waiting("for the server", "away")}, 1030, None),
         ({**HALF, "waiting": Waiting("for the delay", "pace")}, 1030, (25.0, "by the pacing")),
+        *(({**HALF, "waiting": Waiting("for jobs", kind)}, 1030, None)
+          for kind in ("jobs", "queued", "room")),
+        ({**HALF, "outcomes": {"completed": 50}, "ended": 1025.0, "waiting": Waiting("x", "room")},
+         1030, (25.0, "at 2.0 events a second so far")),
+        ({**HALF, "outcomes": {"completed": 50}, "ended": 1020.0, "waiting": Waiting("x", "room")},
+         1031, None),
         ({**TEN, "outcomes": {"completed": 50}, "ended": 1050.0}, 1060,
          (50.0, "at 1.0 events a second so far")),
         ({**TEN, "outcomes": {"completed": 50}, "ended": 1050.0}, 1061, None),
