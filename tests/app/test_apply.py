@@ -273,7 +273,7 @@ def test_no_plans_file_is_written_over_and_each_name_is_one_of_theirs(
     session: Session, folder: Path
 ) -> None:
     def choose(**given: Any) -> list[str]:
-        known: dict[str, Any] = {"named": {}, "writes": {}, "read": []}
+        known: dict[str, Any] = {"named": {}, "writes": {}}
         found = to_apply(session, [str(folder)], {}, None, strict=False, **{**known, **given})
         return [plan.name for plan in found]
 
@@ -281,12 +281,10 @@ def test_no_plans_file_is_written_over_and_each_name_is_one_of_theirs(
     with pytest.raises(UsageError, match="--again: there is no plan `tow` in") as unknown:
         choose(named={"--again": ["one", "tow"]})
     assert unknown.value.hint == "did you mean `two`?"
-    for given in (
-        {"writes": {"--summary-file": str(folder / "catalog.yaml")}},
-        {"writes": {"--summary-file": "policy.yaml"}, "read": ["policy.yaml"]},
-    ):
+    session.files_given = ["policy.yaml"]
+    for file in (str(folder / "catalog.yaml"), "policy.yaml"):
         with pytest.raises(UsageError, match="--summary-file"):
-            choose(**given)
+            choose(writes={"--summary-file": file})
 
 
 @pytest.mark.parametrize(
