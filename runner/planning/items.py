@@ -21,10 +21,26 @@ from runner.model import (
     Rows,
     frozen,
 )
-from runner.planning.rows import Listed, attributes_of, is_key, key_of, ordered, part_of, unjoined
+from runner.planning.rows import (
+    Listed,
+    as_queried,
+    attributes_of,
+    is_key,
+    key_of,
+    ordered,
+    part_of,
+    unjoined,
+)
 from runner.spec.collections import with_others
-from runner.spec.kinds import REPOSITORY, WORKSPACE
-from runner.spec.rows import SharedRow, leaves_out, skipped_by, without_nulls
+from runner.spec.kinds import WORKSPACE
+from runner.spec.rows import (
+    Concatenated,
+    SelectedRows,
+    SharedRow,
+    leaves_out,
+    skipped_by,
+    without_nulls,
+)
 from runner.spec.units import counted
 
 MAX_EXPLAINED = 100  # items whose problems are explained; the others are only counted
@@ -317,30 +333,48 @@ def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
     """Restore the items that a run began with, from the result of `to_remember`."""
     workspaces = [{**row, "id": name} for name, row in items["workspaces"].items()]
     plan = plan.having(workspace=Collection(WORKSPACE, Listed(workspaces, plan.path)))
-    for name, own in items.get("collections", {}).items():
-        rows = Listed(own, plan.path)
-        plan = plan.having(**{name: replace(plan.collections[name], rows=rows)})
-    if items["repositories"] is None:
-        return plan
-    rows = Listed(items["repositories"], plan.path)
-    narrowing = {name: one for name, one in plan.narrowing.items() if name != "repo"}
-    return replace(plan.having(repo=Collection(REPOSITORY, rows)), narrowing=narrowing)
+    rows = {**items.get("collections", {}), "repo": items["repositories"]}
+    known = {name: Listed(own, plan.path) for name, own in rows.items() if own is not None}
+    collections = {name: replace(plan.collections[name], rows=own) for name, own in known.items()}
+    narrowing = {name: one for name, one in plan.narrowing.items() if name not in known}
+    return replace(plan.having(**collections), narrowing=narrowing)
 
 
 def to_remember(plan: BackfillPlan) -> Data:
-    """Return the items of a gathered plan, as far as querying again might not give the same
-    ones."""
+    """Return the items of a gathered plan, as far as querying them again, or filtering them by age
+    at another time, might not give the same ones."""
     asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
-    narrowing = plan.narrowing.get("repo", Narrowing())
-    aged = (narrowing.newer_than, narrowing.older_than) != (None, None)
-    rows = list(unjoined(plan.repositories)) if asked or aged else None
+    later = any(one.deferred or one.until for one in plan.operations)
+    whole = bool(plan.replaced) and later
     workspaces = {
         row["id"]: {key: value for key, value in row.items() if key != "id"}
         for row in plan.collections["workspace"].rows
     }
-    replaced = [one.path for one in plan.replaced if one.path != "repos"]
-    if plan.replaced and any(one.deferred or one.until for one in plan.operations):
-        own = {name: list(unjoined(plan.collections[name].rows)) for name in replaced}
-        rows = list(unjoined(plan.repositories))
-        return {"repositories": rows, "workspaces": workspaces, "collections": own}
-    return {"repositories": rows, "workspaces": workspaces}
+    repositories = asked or whole or _by_age(plan, "repo")
+    found = {
+        "repositories": list(unjoined(plan.repositories)) if repositories else None,
+        "workspaces": workspaces,
+    }
+    replaced = {one.path for one in plan.replaced}
+    own = {
+        name: list(unjoined(items.rows))
+        for name, items in plan.collections.items()
+        if later
+        and name != "repo"
+        and (name in replaced or (_by_age(plan, name) and _is_written(items)))
+    }
+    return found | {"collections": own} if own or whole else found
+
+
+def _by_age(plan: BackfillPlan, name: str) -> bool:
+    narrowing = plan.narrowing.get(name, Narrowing())
+    return (narrowing.newer_than, narrowing.older_than) != (None, None)
+
+
+def _is_written(items: Collection) -> bool:
+    """Whether the items come from files: what is queried is queried again, and a product is made
+    of its parts."""
+    rows = as_queried(items.rows)
+    return isinstance(rows, Concatenated) and not any(
+        isinstance(part, SelectedRows) for part in rows.sources
+    )

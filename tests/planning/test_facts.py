@@ -420,19 +420,25 @@ operations: [sync, count]
     assert [event.data for _, event in stage.items.events()] == [{"x": 0}]
 
 
+@pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize("for_each", ["left", "cells"])
 def test_what_is_not_queried_keeps_its_items_when_its_stage_starts(
-    tmp_path: Path, for_each: str
+    tmp_path: Path, for_each: str, resumed: bool
 ) -> None:
     """As it ages, it is still the same: the preview showed all of it."""
     query = '{query: select left, item: "{{ row.name }}"}'
-    written = "[{name: a, at: '2026-11-20T00:00:00Z'}]"
+    written = "[{name: a, at: '2026-11-20T00:00:00Z'}, {name: b, at: '2026-01-01T00:00:00Z'}]"
     body = THEIRS.replace(query, written) + "filter: {left: {age: {of: at, newer_than: 30d}}}\n"
-    known = gather(load(tmp_path, body, HEAD + OWN % for_each), Fake({}), NOW)
+    loaded = load(tmp_path, body, HEAD + OWN % for_each)
+    known = gather(loaded, Fake({}), NOW)
     (stage,) = build_execution_plan(known).stages
+    assert stage.total == 1
     later = NOW + timedelta(days=90)
+    if resumed:
+        kept = json.loads(json.dumps(to_remember(known)))
+        known = gather(remembered(loaded, kept), Fake({}), later)
     now = stage_as_of_now(gather_again(known, known.operations[0], Fake({}), later), stage)
-    assert [*now.items.raw()] == [*stage.items.raw()] != []
+    assert [*now.items.raw()] == [*stage.items.raw()]
 
 
 def test_a_run_that_goes_on_keeps_the_items_that_it_began_with(tmp_path: Path) -> None:
