@@ -41,6 +41,10 @@ def message_of(error: Any) -> str:
     if rule == "minProperties":
         lacking = [key for key in error.schema.get("properties", {}) if key not in value]
         return f"{_subject(path)} needs one more key, such as {', '.join(map(echo, lacking))}"
+    if rule == "oneOf":  # keys that exclude each other
+        if kept := _written_of(wanted, value):
+            return f"{' and '.join(map(echo, kept))} exclude each other"
+        return f"{_subject(path)} needs {' or '.join(map(echo, _named(wanted)))}"
     if rule == "uniqueItems":
         return f"{_subject(path)} has an entry twice"
     tail = _tail(rule, wanted)
@@ -80,6 +84,11 @@ def hint_of(error: Any) -> str | None:
     if rule == "required":
         key = next(key for key in wanted if key not in value)
         return _example(key, schema.get("properties", {}).get(key, {}))
+    if rule == "oneOf":
+        if _written_of(wanted, value):
+            return "leave one of them out"
+        first = _named(wanted)[0]
+        return _example(first, schema["properties"][first])
     if rule == "type" and "string" in wanted:
         return _as_text(value, wanted, schema)
     if rule == "type" and wanted == "integer" and isinstance(value, str) and value.isdecimal():
@@ -91,6 +100,15 @@ def hint_of(error: Any) -> str | None:
     ):
         return f"write it like {', '.join(map(_written, schema['examples'][:3]))}"
     return None
+
+
+def _named(wanted: Any) -> list[str]:
+    """Return the keys of which one is needed."""
+    return [key for one in wanted for key in one["required"]]
+
+
+def _written_of(wanted: Any, value: Json) -> list[str]:
+    return [key for key in _named(wanted) if isinstance(value, dict) and key in value]
 
 
 def _as_text(value: Json, wanted: Json, schema: Json) -> str | None:

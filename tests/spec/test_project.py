@@ -41,6 +41,13 @@ def test_the_nearest_file_at_or_above_the_plan_counts(tmp_path: Path) -> None:
         (HEAD + "databases: {a: my-database}\n", (3, 16), "environment variable"),
         (HEAD + "databases: {a: 'h://u:p@h/db'}\n", (3, 21), "looks like a key or token"),
         ("kind: BackfillProject\n", (1, 1), "`apiVersion` is missing"),
+        (HEAD + "policy: [{name: a}]\n", (3, 10), "of `policy` needs `require` or `requires`"),
+        (
+            HEAD + "policy: [{name: a, require: 'true', requires: {environment: b}}]\n",
+            (3, 10),
+            "`require` and `requires` exclude each other",
+        ),
+        (HEAD + "policy: [3]\n", (3, 10), "an entry of `policy` is the number `3`"),
         (HEAD + "databases: [\n", (4, 1), ""),
         (
             HEAD + "notify: [{kind: slack, url: U, on: [ended], held_after: 1m}]\n",
