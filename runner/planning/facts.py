@@ -330,6 +330,8 @@ class _Asker:
                 if name in found:
                     twice.add(name)
                 found[name] = row
+        for name in twice:
+            del found[name]
         self.ambiguous[lookup.name] = frozenset(twice)
         return found
 

@@ -301,7 +301,7 @@ class LookupErrors:
             more = len(items) - _NAMED
             named = ", ".join(items[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
             message = f"the lookup `{self.lookup.name}` {why} {named}: `{operation}` needs it"
-            hint = _HINTS.get(why, _NULL_HINT) if self.found else _BLIND
+            hint = _HINTS.get(why, _NULL_HINT) if self.found or self.ambiguous else _BLIND
             if why.startswith(_NO_COLUMN):
                 hint = "add it to the query, or leave it out of `required`"
             elif why.startswith("goes by"):

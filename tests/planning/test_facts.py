@@ -263,6 +263,19 @@ def test_what_a_required_lookup_lacks_is_named_item_by_item(
     assert any(words in m for m in said(tmp_path, body, Fake({"ids": rows}), LOOKUP % "true"))
 
 
+def test_no_item_has_an_attribute_of_which_its_lookup_finds_several(tmp_path: Path) -> None:
+    """Not even for an operation that does not need the lookup: which row would it be?"""
+    sync = '{event: a/sync, for_each: repo, payload: {id: "{{ repo.id | default(\'none\')}}"}'
+    catalog = (LOOKUP % "true") + f"  other: {sync}, lookups: []}}\n"
+    body = "repos: [o/a, {repo: o/b, skip: [sync]}]\noperations: [sync, other]\n"
+    database = Fake({"ids": [*repos("o/a", id=1), *repos("o/b", id=2), *repos("o/b", id=3)]})
+    found = sent(built(tmp_path, body, database, catalog))
+    assert found == [("o/a", {"id": 1}), ("o/a", {"id": 1}), ("o/b", {"id": "none"})]
+    (message,) = said(tmp_path, "repos: [o/b]\noperations: [sync]\n", database, catalog)
+    assert "finds more than one row for o/b" in message
+    assert "this role" not in message
+
+
 def test_a_key_that_is_no_attribute_of_the_items_is_said(tmp_path: Path) -> None:
     catalog = (LOOKUP % "true").replace("key: repo", "key: full_name")
     body = "repos: [o/a]\noperations: [sync]\n"
