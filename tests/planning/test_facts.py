@@ -265,7 +265,7 @@ def test_what_a_required_lookup_lacks_is_named_item_by_item(
 
 def test_no_item_has_an_attribute_of_which_its_lookup_finds_several(tmp_path: Path) -> None:
     """Not even for an operation that does not need the lookup: which row would it be?"""
-    sync = '{event: a/sync, for_each: repo, payload: {id: "{{ repo.id | default(\'none\')}}"}'
+    sync = "{event: a/sync, for_each: repo, payload: {id: \"{{ repo.id | default('none')}}\"}"
     catalog = (LOOKUP % "true") + f"  other: {sync}, lookups: []}}\n"
     body = "repos: [o/a, {repo: o/b, skip: [sync]}]\noperations: [sync, other]\n"
     database = Fake({"ids": [*repos("o/a", id=1), *repos("o/b", id=2), *repos("o/b", id=3)]})
