@@ -27,15 +27,21 @@ class Cleared(NamedTuple):
 
 
 def preflight(
-    session: Session, plan: ExecutionPlan, target: Target, options: RunOptions
+    session: Session,
+    plan: ExecutionPlan,
+    target: Target,
+    options: RunOptions,
+    *,
+    before_asking: Callable[[], None] = lambda: None,
 ) -> Cleared:
     """Check that the run may and can succeed. Raises `PreflightRefused` for what is bound to
-    fail."""
+    fail. `before_asking` may refuse as well: after what is known here, before what is asked."""
     refuse_broken(plan)
     refuse_empty(plan)
     refuse_own_files(session, plan, options)
     refuse_unapproved(plan, target)
     options = followed(plan, target, options)
+    before_asking()
     functions = None
     if not options.skip_preflight:
         of_server, functions = examine_server(session, plan, target, thorough=False)

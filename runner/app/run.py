@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.app.preflight import confirm, preflight
@@ -68,8 +69,8 @@ def submit(
     plan, target = prepared.plan, prepared.target
     refuse_options(options, "a run that is left to the workers", (*OF_A_RESUME, *OF_A_DRIVER))
     session.reporter.planned(prepared.shown, target.name)
-    refuse_unheard(session, target, app)
-    options = _cleared(session, prepared, options)
+    unheard = partial(refuse_unheard, session, target, app)
+    options = _cleared(session, prepared, options, before_asking=unheard)
     with _locked(session, prepared, options, once_locked) as lease:
         journal = record_run(session, prepared, options, lease)
         for note in _notes(options):
@@ -78,10 +79,16 @@ def submit(
     return Submitted(prepared.run_id, event)
 
 
-def _cleared(session: Session, prepared: Prepared, options: RunOptions) -> RunOptions:
+def _cleared(
+    session: Session,
+    prepared: Prepared,
+    options: RunOptions,
+    *,
+    before_asking: Callable[[], None] = lambda: None,
+) -> RunOptions:
     """Run the preflight and ask for confirmation; return the options that the run can have."""
     plan, target = prepared.plan, prepared.target
-    options, functions = preflight(session, plan, target, options)
+    options, functions = preflight(session, plan, target, options, before_asking=before_asking)
     confirm(session, plan, target, options, lambda: _before_answer(session, prepared, functions))
     return options
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 import runner
 from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.journal.reader import JournalReader
+from runner.app.prepare import prepare
+from runner.app.run import run, submit
+from runner.app.session import Session
 from runner.execution.context import RunOptions
 from runner.model import Query, Table
 from tests.support import repos, write_plan
@@ -68,6 +72,34 @@ def test_only_what_was_planned_is_run(tmp_path: Path) -> None:
                     use(other)  # type: ignore[arg-type]
                 assert refused.value.hint == "give what `session.plan(PATH)` has returned"
         assert session.runs() == []
+
+
+@pytest.mark.parametrize("start", [run, submit])
+@pytest.mark.parametrize(
+    ("body", "target", "words"),
+    [
+        (repos(2), "dev", "the policy does not allow test"),
+        (repos(1) + "approval: {required: true}\n", "dev", "needs an approval"),
+        ("repos: []\n", "dev", "there is nothing to send"),
+        (repos(1), "cloud", "needs an event key"),
+    ],
+)
+def test_what_is_known_to_be_refused_is_refused_before_a_server_is_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., object],
+    body: str,
+    target: str,
+    words: str,
+) -> None:
+    plan = str(write_plan(tmp_path, body + "operations: [sync]\n"))
+    rule = '{name: small, require: "totals.events < 2"}'
+    project = f"apiVersion: backfill/v1\nkind: BackfillProject\npolicy: [{rule}]\n"
+    (tmp_path / "backfill.yaml").write_text(project, encoding="utf-8")
+    with Session(tmp_path / "state.db", environ={}) as session:
+        monkeypatch.setattr(session, "connect", lambda *_: pytest.fail("it was asked"))
+        with pytest.raises(runner.PreflightRefused, match=words):
+            start(session, prepare(session, plan, target=target), RunOptions(yes=True))
 
 
 def test_a_run_asks_its_questions_once_and_what_is_planned_before_it_more_patiently(
