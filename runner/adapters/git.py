@@ -188,7 +188,7 @@ class Repository:
         except GitFailed as error:
             if error.reason:  # git says more than that it does not exist
                 raise
-            hint = "OLD is a plan file, a saved plan, or git revisions as in main..HEAD"
+            hint = "name a branch, a tag or a commit; OLD of `diff` may also be a plan file"
             if self.shallow:
                 hint = f"this clone is shallow: {WHOLE}"
             message = f"there is no file and no git revision `{revision}`"
