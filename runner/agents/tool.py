@@ -15,7 +15,7 @@ from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
 from runner.model import Json, Selectors, frozen
 from runner.spec.files import FileRefused, repository_of, within
-from runner.spec.given import refuse_empty
+from runner.spec.given import refuse_empty, refuse_secret
 from runner.spec.schema import explain_contract, published
 from runner.spec.units import MOST, parse_span
 from runner.spec.whole_numbers import made_whole
@@ -268,7 +268,6 @@ def called(tool: Tool, session: Session, given: Given) -> Answer:
 
 
 def variables_of(given: Given) -> dict[str, Json]:
-    from runner.app.variables import refuse_secret
     from runner.spec.json_limits import fault
 
     variables: dict[str, Json] = dict(given.get("vars", {}))

@@ -16,7 +16,7 @@ from runner.model import (
     Selectors,
     frozen,
 )
-from runner.spec.given import refuse_selectors
+from runner.spec.given import refuse_secrets, refuse_selectors
 from runner.spec.warnings import accepted, refuse_any
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def build(
     from runner.planning.facts import gather
 
     refuse_selectors(selectors)
+    refuse_secrets(variables)
     if isinstance(source, BackfillPlan):
         loaded = source
     else:

@@ -15,6 +15,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import Json
 from runner.model.value import as_argument
 from runner.spec.files import MAX_DATA, FileRefused, read_given
+from runner.spec.given import refuse_secret
 from runner.spec.json_limits import TOO_DEEP, each_once, fault
 from runner.spec.units import counted, parse_time
 
@@ -70,15 +71,6 @@ def _read_var_file(name: str) -> dict[str, Json]:
     if problems:
         raise InvalidPlan(tuple(problems))
     return dict(document.value)
-
-
-def refuse_secret(source: str, text: str) -> None:
-    """Raise `UsageError` if `text` looks like a key; `source` says where it came from."""
-    from runner.spec.secrets import find
-
-    if find(text):
-        hint = "keys come from the environment only; payloads are stored in journals and logs"
-        raise UsageError(f"{source} looks like a key or token", hint=hint)
 
 
 def read_facts_file(path: str) -> Facts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from runner.errors import UsageError
 from runner.model import OUTCOMES, Json, Selectors
 from runner.spec.document import did_you_mean, echo
-from runner.spec.json_limits import stored_fault
+from runner.spec.json_limits import fault, stored_fault
 from runner.spec.units import LONGEST, MOST
 
 
@@ -84,3 +85,19 @@ def refuse_outcomes(outcomes: Collection[str]) -> None:
         if one not in OUTCOMES:
             hint = did_you_mean(str(one), OUTCOMES) or f"there are: {', '.join(OUTCOMES)}"
             raise UsageError(f"there is no outcome {echo(one)}", hint=hint)
+
+
+def refuse_secret(source: str, text: str) -> None:
+    """Raise `UsageError` if `text` looks like a key; `source` says where it came from."""
+    from runner.spec.secrets import find
+
+    if find(text):
+        hint = "keys come from the environment only; payloads are stored in journals and logs"
+        raise UsageError(f"{source} looks like a key or token", hint=hint)
+
+
+def refuse_secrets(variables: Mapping[str, Json]) -> None:
+    """Raise `UsageError` if a variable looks like a key."""
+    for name, value in variables.items():
+        if not fault(value):  # else loading the plan finds what is wrong, with its place
+            refuse_secret(f"the variable `{name}`", f"{name}={json.dumps(value)}")

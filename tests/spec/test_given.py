@@ -130,6 +130,15 @@ def test_options_that_change_nothing_are_refused(
         getattr(session, do)(given, options=runner.RunOptions(yes=True, **options))
 
 
+@pytest.mark.parametrize("value", ["signkey-test-12345678", {"a": ["postgresql://u:pass@h/d"]}])
+def test_a_key_is_no_variable(session: runner.Session, value: Any) -> None:
+    """It was taken, and written into the journal and the payloads."""
+    for ask in (session.plan, session.check, session.coverage):
+        with pytest.raises(runner.UsageError, match="the variable `n` looks like a key") as refused:
+            ask(PLAN, variables={"n": value})
+        assert str(value) not in repr(vars(refused.value))
+
+
 NOTHING: dict[str, Callable[[runner.Session], object]] = {
     "state": lambda _: runner.Session(""),
     "environment": lambda _: runner.Session(environment=""),

@@ -43,9 +43,13 @@ def all_of(connection: Connection, run_id: str) -> Mapping[str, Any]:
 
 
 def keep_check(connection: Connection, run_id: str, result: CheckResult) -> None:
-    if result.message:
-        result = replace(result, message=redact(result.message))
-    remember(connection, run_id, _CHECK + result.name, asdict(result))
+    clean = replace(
+        result,
+        seen=redact(result.seen),
+        message=result.message and redact(result.message),
+        note=result.note and redact(result.note),
+    )
+    remember(connection, run_id, _CHECK + result.name, asdict(clean))
 
 
 def checks_of(connection: Connection, run_id: str) -> list[CheckResult]:

@@ -45,7 +45,9 @@ JOB = Job("j", "f", "Failed", ended=True, message=f"401 for {KEY}")
 ID = internal_ids(REQUEST.seed, range(1))[0]
 EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, ID, REQUEST.sent_at)
 SEEN = Observation(EVENT, (JOB,), "failed", f"401 for {KEY}")
-CHECK = CheckResult("c", "after", None, ok=False, expected="1", seen="0", message=f"with {KEY}")
+CHECK = CheckResult(
+    "c", "after", None, ok=False, expected="1", seen=KEY, message=f"with {KEY}", note=f"also {KEY}"
+)
 
 
 def _accept_and_settle(journal: JournalWriter) -> None:
@@ -108,7 +110,7 @@ def test_no_key_that_a_server_or_a_database_repeats_is_kept(tmp_path: Path) -> N
     journal.end("incomplete", f"because of {KEY}")
     store.keep_sync(SyncRecord("s", "r", "b", "p", "t", 1.0, "h", 1.0, message=f"not {KEY}"))
     text = repr(_all(store))
-    assert text.count("***") == 7
+    assert text.count("***") == 9
     assert KEY not in text
 
 
