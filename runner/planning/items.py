@@ -337,6 +337,8 @@ def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
     known = {name: Listed(own, plan.path) for name, own in rows.items() if own is not None}
     collections = {name: replace(plan.collections[name], rows=own) for name, own in known.items()}
     narrowing = {name: one for name, one in plan.narrowing.items() if name not in known}
+    if "repo" in known:  # they were listed
+        plan = replace(plan, workspace=None)
     return replace(plan.having(**collections), narrowing=narrowing)
 
 
@@ -345,17 +347,16 @@ def to_remember(plan: BackfillPlan) -> Data:
     at another time, might not give the same ones."""
     asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
     later = any(one.deferred or one.until for one in plan.operations)
-    whole = bool(plan.replaced) and later
+    replaced = {one.path for one in plan.replaced} if later else set()
     workspaces = {
         row["id"]: {key: value for key, value in row.items() if key != "id"}
         for row in plan.collections["workspace"].rows
     }
-    repositories = asked or whole or _by_age(plan, "repo")
+    repositories = asked or "repos" in replaced or _by_age(plan, "repo")
     found = {
         "repositories": list(unjoined(plan.repositories)) if repositories else None,
         "workspaces": workspaces,
     }
-    replaced = {one.path for one in plan.replaced}
     own = {
         name: list(unjoined(items.rows))
         for name, items in plan.collections.items()
@@ -363,7 +364,7 @@ def to_remember(plan: BackfillPlan) -> Data:
         and name != "repo"
         and (name in replaced or (_by_age(plan, name) and _is_written(items)))
     }
-    return found | {"collections": own} if own or whole else found
+    return found | {"collections": own} if own else found
 
 
 def _by_age(plan: BackfillPlan, name: str) -> bool:

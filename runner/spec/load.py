@@ -49,6 +49,9 @@ def load_plan(
         every_repository=items.whole,
     )
     reading.problems += wrong
+    if checked.value.get("repos") or "repos" in reading.replaced:
+        # The repositories name the workspaces, also if a file, a query or a filter leaves none.
+        plan = replace(plan, workspace=None)
     if whole:
         found = list(check_effect(checked, catalog, items.known))
         if reading.errors:  # what is unread now may be used by what could not be parsed

@@ -77,8 +77,6 @@ def build_plan(
     problems += check_schedule(checked)
     problems += _check_collections(checked, catalog)
     problems += _check_scopes(checked, asking, repositories)
-    # Repositories that are listed name the workspaces, also if a query or a filter leaves none.
-    repos_listed = value.get("repos") or len(repositories)
     plan = BackfillPlan(
         name=str(value.get("metadata", {}).get("name", "")),
         path=checked.document.path,
@@ -88,7 +86,7 @@ def build_plan(
             **_collections(checked, catalog, asking, operations, repositories, variables),
             **own,
         },
-        workspace=None if repos_listed else value.get("workspace"),
+        workspace=value.get("workspace"),
         operations=tuple(operations[name] for name in order),
         skipped=chosen.skipped,
         order_by=_order_keys(value.get("order_by", "priority")),

@@ -510,3 +510,18 @@ def test_a_run_goes_on_with_the_items_that_a_file_gave(tmp_path: Path) -> None:
     again = gather(remembered(plan_of(tmp_path, body), to_remember(plan)), Answers(), NOW)
     items = [one.item for one in build_execution_plan(again).planned()]
     assert items == ["1", "2"]
+
+
+@pytest.mark.parametrize("written", ["", "repos: []\n", "repos: [o/a]\n"])
+def test_a_file_without_repositories_does_not_mean_the_plans_workspace(
+    tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "given.csv").write_text("repo\n")
+    body = f"workspace: w\n{written}operations: [count]\n"
+    count = "{event: a/count, for_each: workspace, resolve: stage, payload: {}}"
+    catalog = f"apiVersion: backfill/v1\nkind: OperationCatalog\noperations: {{count: {count}}}\n"
+    replaced = {"repos": f"{tmp_path}/given.csv"}
+    plan = gather(plan_of(tmp_path, body, catalog=catalog, replaced=replaced), Answers(), NOW)
+    known = remembered(plan_of(tmp_path, body, catalog=catalog), to_remember(plan))
+    for one in (plan, gather(known, Answers(), NOW)):
+        assert build_execution_plan(one).events == 0
