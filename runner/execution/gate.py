@@ -29,8 +29,11 @@ class Gate:
     read: bool = False
     control: Control = field(default_factory=Control)
 
-    async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
-        """Return True once the next request may go out, False if the run is to end.
+    async def opened(
+        self, stage: int, pace: Pace, *, batch: bool, over: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Return True once the next request may go out, False if the run is to end; it is `over` if
+        jobs have failed, also meanwhile.
 
         Guards are asked before each batch (`batch`); one that cannot be asked counts as a hold.
         Control requests apply before each request: the journal refuses to begin one if they differ
@@ -39,10 +42,10 @@ class Gate:
         held = self.waits.held
         if batch and self.read and not (self.control.wanted or held or self.guards):
             self._tune(pace)  # the pace may be that of another stage
-            return not self.stop.is_set()
+            return not (self.stop.is_set() or over())
         if held:  # in the previous step
             self.tracker.waiting(stage, Waiting(held))
-        while not self.stop.is_set():
+        while not (self.stop.is_set() or over()):
             self.look(pace)
             if self.control.wanted == "cancel":
                 self.cancelled = True
@@ -50,8 +53,8 @@ class Gate:
             hold = Hold(self.control.hold or "paused by an operator", _ASK_AGAIN)
             if self.control.wanted != "pause" and not self.control.hold:
                 found = await self._held(stage) if batch or held else None
-                if found is None and self.stop.is_set():
-                    return False
+                if found is None and (self.stop.is_set() or over()):
+                    break
                 if found is None:
                     if held:
                         self.observer.note("going on")

@@ -345,7 +345,7 @@ class _Run:
                 or not await self._rest(stage, "between batches")
             ):
                 return False
-            if self._must_stop() or not await self.gate.opened(stage.number, pace, batch=True):
+            if not await self._may_send(stage.number, pace, batch=True):
                 return False
             if begins and self._had_its_time(stage):
                 return False
@@ -388,7 +388,7 @@ class _Run:
                 if decided < count and self._over_limit():
                     return 0
             ended_early = decided < before + room
-            if ended_early and not await self.gate.opened(stage.number, pace, batch=False):
+            if ended_early and not await self._may_send(stage.number, pace, batch=False):
                 return 0
             if not decided:  # control requests came before the batch
                 size, count = pace.size, batch_size(stage, index, pace)
@@ -408,7 +408,7 @@ class _Run:
             if not await self._has_room(follower, stage, pace):
                 return 0
             # Hours may have passed, so guards apply again, as before a batch.
-            if not await self.gate.opened(stage.number, pace, batch=True):
+            if not await self._may_send(stage.number, pace, batch=True):
                 return 0
         return most if cap is None else min(most, cap - follower.out(stage.number))
 
@@ -424,7 +424,7 @@ class _Run:
             if self.context.stop.is_set() or self._must_stop():
                 return False
             asked = self.journal.control() != self.gate.control
-            if asked and not await self.gate.opened(number, pace, batch=False):
+            if asked and not await self._may_send(number, pace, batch=False):
                 return False
             said = "" if asked else said  # the gate may have reported other waits
         self.tracker.waiting(number, None)
@@ -440,11 +440,11 @@ class _Run:
         Control requests, made before or meanwhile, apply at once: a pause, a shorter delay.
         """
         number, pace, said, asked = stage.number, self.pacer.of(stage), "", True
-        while self.pacer.owed(stage):
+        while self.pacer.owed(stage) and not self._must_stop():
             # A step that is over reads no requests, but must say when the next one is due.
             if asked and not self.context.stop.is_set():
                 said = ""  # the gate may report other waits
-                if not await self.gate.opened(number, pace, batch=False):
+                if not await self._may_send(number, pace, batch=False):
                     return False
             why = f"{between} (slowed down)" if pace.slowed else between
             reason = f"{pace.pause} {why}"
@@ -457,7 +457,7 @@ class _Run:
             asked = self.journal.control() != self.gate.control
         if said:
             self.tracker.waiting(number, None)
-        return not self.context.stop.is_set()
+        return not (self.context.stop.is_set() or self._must_stop())
 
     async def _canary(self, stage: Stage) -> bool:
         """Wait for the first events; the others follow only if these succeeded."""
@@ -480,6 +480,13 @@ class _Run:
         self.tracker.sent(stage, sent.accepted, sent.rejected, sent.chunk.sent_at)
         if self.follower:
             self.follower.add(sent.events())
+
+    async def _may_send(self, stage: int, pace: Pace, *, batch: bool) -> bool:
+        """See `Gate.opened`: what holds the run back may last for hours, in which jobs fail."""
+        opened = await self.gate.opened(stage, pace, batch=batch, over=self._must_stop)
+        if not (opened or self.context.stop.is_set()):
+            self.tracker.waiting(stage, None)
+        return opened
 
     def _must_stop(self) -> bool:
         return self._over_limit() or (self.plan.on_failure == "stop" and self._has_failed())
