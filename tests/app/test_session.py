@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+import runner
 from runner.app.session import Session, Silent, blocking
 from runner.errors import LockHeld
 from runner.model import Query
-from tests.support import Recorder
+from tests.support import Recorder, make_plan, repos, start_journal
 
 
 def opened(folder: Path) -> list[str]:
@@ -39,6 +40,16 @@ def test_what_it_has_opened_is_closed_with_it(tmp_path: Path) -> None:
     assert len(session.timings) == 1
     assert session.has_state, "it can be used again"
     session.close()
+
+
+def test_events_that_are_read_beyond_its_end_leave_nothing_open(tmp_path: Path) -> None:
+    """Their connection was kept for a next question, which could not come."""
+    with runner.Session(tmp_path / "state.db", environ={}) as session:
+        start_journal(session.store, make_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+        events = session.events()
+        first = next(events)
+    assert [first.item, *(one.item for one in events)] == ["o/r0", "o/r1"]
+    assert opened(tmp_path) == []
 
 
 @pytest.mark.parametrize(

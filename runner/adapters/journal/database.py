@@ -153,6 +153,7 @@ class Database:
         self.dialect = _dialect(url, only_reads=only_reads)
         self.where = self.dialect.where
         self._idle: list[Any] = []
+        self._keeps = _IDLE
         self._outage: Outage | None = None
 
     @contextmanager
@@ -174,6 +175,8 @@ class Database:
         return self._transaction(self.dialect.begin_write, writes=True)
 
     def close(self) -> None:
+        """Close what is open; a stream of rows that is still read is closed at its end."""
+        self._keeps = 0
         while self._idle:
             self._idle.pop().close()
 
@@ -198,7 +201,7 @@ class Database:
             ) from error
 
     def _put_back(self, transaction: _Transaction) -> None:
-        if transaction.again and len(self._idle) < _IDLE:
+        if transaction.again and len(self._idle) < self._keeps:
             self._idle.append(transaction.raw)
         else:
             transaction.raw.close()
