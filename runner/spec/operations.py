@@ -22,6 +22,7 @@ from runner.model import (
 )
 from runner.spec.catalog import Catalog, CatalogEntry
 from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.own import BUILT_IN
 from runner.spec.payload import (
     AmountTemplate,
     ConditionTemplate,
@@ -226,14 +227,23 @@ def _lookups(
         found = asking.lookups.items()
         return tuple(name for name, lookup in found if lookup.scope == for_each)
     for index, name in enumerate(written):
-        if name not in asking.lookups:
+        lookup, message = asking.lookups.get(name), None
+        if lookup is None:
             known = ", ".join(asking.lookups) or "none"
             hint = did_you_mean(name, asking.lookups) or f"there are: {known}"
-            problem = origin.document.problem(
-                f"no lookup is called {echo(name)}", (*origin.path, index), hint=hint
-            )
+            message = f"no lookup is called {echo(name)}"
+        elif not _reads(for_each, lookup.scope):
+            message = f"the lookup {echo(name)} is for {lookup.scope}, not for {for_each}"
+            hint = f"write `for: {for_each}` at the lookup, or leave it out here"
+        if message:
+            problem = origin.document.problem(message, (*origin.path, index), hint=hint)
             asking.of(origin.document).problems.append(problem)
     return tuple(name for name in written if name in asking.lookups)
+
+
+def _reads(for_each: str, scope: str) -> bool:
+    """Whether items of this kind may have what a lookup for `scope` finds."""
+    return for_each in (scope, "once", "row") or {for_each, scope} <= {*BUILT_IN.values()}
 
 
 def _condition(
