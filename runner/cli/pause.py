@@ -8,6 +8,7 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import held_target_option, pass_session, read_duration, state_option
 from runner.errors import UsageError
+from runner.output.text import visible
 
 
 @click.command(
@@ -42,7 +43,8 @@ def pause_command(
         if run is not None or reason is None:
             raise UsageError("--target needs --reason, and no RUN")
         name = hold(session, target, reason, seconds)
-        click.echo(f"{name} is held: {reason}; `backfill resume --target {target}` releases it")
+        said = visible(f"{name} is held: {reason}; `backfill resume --target {target}` releases it")
+        click.echo(said)
         return 0
     if reason is not None or seconds is not None:
         raise UsageError("--reason and --for need --target")

@@ -43,6 +43,15 @@ def test_a_state_without_a_run_tells_what_is_held(backfill: Backfill, url: str) 
     assert "until it is let go: freeze" in backfill("runs").out
 
 
+def test_no_surface_shows_a_key_or_a_command_in_a_reason(backfill: Backfill, url: str) -> None:
+    reason = "see postgresql://bob:hunter2@db/x\n::error::\x1b[2J"
+    first = backfill("pause", "--target", url, "--reason", reason)
+    again = backfill("pause", "--target", url, "--reason", "freeze")
+    shown = [first.out, again.err]
+    assert all("see postgresql://***@db/x" in text for text in shown)
+    assert not any(part in text for part in ("hunter2", "\x1b", "\n::") for text in shown)
+
+
 def test_a_hold_says_whose_hold_it_replaces(backfill: Backfill, url: str) -> None:
     """An incident's hold ended with the deploy that somebody else held the target for."""
     first = backfill("pause", "--target", url, "--reason", "incident 42")
