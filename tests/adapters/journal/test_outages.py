@@ -111,7 +111,8 @@ class Away:
         self.store = new_store(folder)
         self.journal: JournalWriter = start_journal(self.store, make_plan(folder, BODY))
         self.server = Faraway(self.store._database.dialect)
-        self.store._database.close()
+        while idle := self.store._database._kept():
+            idle.close()
         self.store._database.dialect = self.server
 
     def breaks(self) -> None:
