@@ -54,7 +54,9 @@ class GivenRows:
             message = f"no query of the plan asks for `{name}`"
             hint = did_you_mean(name, known) or f"its queries ask for: {', '.join(known) or 'none'}"
             if name in known:
-                message, hint = f"several queries give `{name}`", f"name one: {', '.join(several)}"
+                message = f"several queries give `{name}`"
+                one = f"name one: {', '.join(several)}"
+                hint = one if several else "rename one of them in the plan"
             problems.append(
                 test.document.problem(message, (*case.where["given"], name), key=True, hint=hint)
             )
@@ -81,7 +83,17 @@ class GivenRows:
 
 
 def _questions(plan: BackfillPlan) -> Iterator[tuple[str, Question]]:
-    """Yield every question of the plan with each of its names, the most specific last."""
+    """Yield every question of the plan with each of its names, the most specific last. Checks and
+    coverage, which no test asks, give way to what has the same name."""
+    named = list(_asked(plan))
+    yield from named
+    taken = {name for name, _ in named}
+    others = {one.name: one.question for one in plan.checks}
+    others |= {one.name: one.question for one in plan.coverage}
+    yield from ((name, question) for name, question in others.items() if name not in taken)
+
+
+def _asked(plan: BackfillPlan) -> Iterator[tuple[str, Question]]:
     for key, items in plan.collections.items():
         name = _CALLED.get(key, key.removeprefix(_OWN_ROWS))
         sources = items.rows.sources if isinstance(items.rows, Concatenated) else ()
@@ -95,7 +107,3 @@ def _questions(plan: BackfillPlan) -> Iterator[tuple[str, Question]]:
         yield _OF_WORKSPACES, plan.workspace_repos
     for lookup in plan.lookups:
         yield lookup.name, lookup.question
-    for check in plan.checks:
-        yield check.name, check.question
-    for measure in plan.coverage:
-        yield measure.name, measure.question

@@ -216,6 +216,34 @@ def test_an_answer_without_rows_has_the_columns_that_its_query_names(
     assert differences(folder, given={"stars": []}, expect=expect) == []
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "checks: [{name: NAME, query: 'select n from c', expect: {column: n, at_least: 1}}]\n",
+        "coverage: {NAME: {query: 'select 1 as item, 1 as total, 1 as done'}}\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["stars", "odd"])
+def test_a_check_may_have_the_name_of_what_a_test_gives(folder: Path, name: str, more: str) -> None:
+    catalog = _LOOKUP.replace("QUERY", "'select repo, stars from s'")
+    (folder / "catalog.yaml").write_text(catalog)
+    written = f"{_HEAD}repos: [a/b]\n{ODD}operations: [sync]\n" + more.replace("NAME", name)
+    (folder / "stale.yaml").write_text(written)
+    given = {"stars": [{"repo": "a/b", "stars": 3}], "odd": []}
+    expect = {"events": [{"event": {"data": {"repo": "a/b", "stars": 3}}}]}
+    assert differences(folder, given=given, expect=expect) == []
+
+
+def test_a_lookup_with_the_name_of_a_collection_has_no_rows_of_its_own(folder: Path) -> None:
+    catalog = _LOOKUP.replace("QUERY", "'select repo, stars from s'").replace("stars", "odd")
+    (folder / "catalog.yaml").write_text(catalog)
+    (folder / "stale.yaml").write_text(f"{_HEAD}repos: [a/b]\n{ODD}operations: [sync]\n")
+    with pytest.raises(InvalidPlan) as invalid:
+        differences(folder, given={"odd": []})
+    (problem,) = invalid.value.problems
+    assert problem.hint == "rename one of them in the plan"
+
+
 @pytest.mark.parametrize("star", ["*", "s.*"])
 def test_a_query_that_does_not_name_its_columns_may_give_no_rows(folder: Path, star: str) -> None:
     catalog = _LOOKUP.replace("QUERY", f"'select {star} from s'")
