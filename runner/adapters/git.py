@@ -128,8 +128,10 @@ class Git:
                 env=dict(self.variables),
                 start_new_session=True,
             )
-        except OSError:
+        except FileNotFoundError:
             raise UsageError("git is not installed, but a git revision is given") from None
+        except (OSError, ValueError) as error:  # an argument is too long, or has a zero byte in it
+            raise GitFailed(f"git cannot be started: {error}", reason=str(error)) from None
 
 
 def failed(stderr: bytes) -> GitFailed:

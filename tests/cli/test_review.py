@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from runner.adapters import git as adapter
+from runner.errors import UsageError
 from tests.cli.conftest import COMMAND
 from tests.depth import depth
 from tests.git import Git
@@ -473,3 +475,10 @@ def test_git_that_is_not_there_is_said(git: Git, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "git is not installed" in done.stderr
+
+
+@pytest.mark.parametrize("revision", ["main\0", "x" * 200_000])
+def test_what_git_cannot_be_given_is_an_error_in_words(revision: str) -> None:
+    """An agent may name any revision; git was said not to be installed, or it was our mistake."""
+    with pytest.raises(UsageError, match=r"^git cannot be started: "):
+        adapter.Git((), {})("rev-parse", revision)
