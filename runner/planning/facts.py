@@ -275,15 +275,21 @@ class _Asker:
         parameters = self._bound(question, given)
         table = self._ask(part.asked_as, question, parameters, deferred=deferred)
         rows: list[Data] = []
+        own: dict[str, Data] = {}
         for row in table.dicts() if table else ():
             attributes, wrong = part.kind.selected(row, question)
             if wrong:
                 self.problems.append(wrong)
                 break
-            united = part.kind.for_each in _UNITED
-            name = part.kind.same(part.kind.name_of(attributes)) if united else None
-            if name is None or name not in seen:  # earlier sources take precedence
-                seen.update([] if name is None else [name])
+            if part.kind.for_each not in _UNITED:
+                rows.append(attributes)
+                continue
+            name = part.kind.same(part.kind.name_of(attributes))
+            if own.setdefault(name, attributes) != attributes:
+                self.problems.append(_of_several_rows(part, question, attributes))
+                break
+            if name not in seen:  # earlier sources take precedence
+                seen.add(name)
                 rows.append(attributes)
         if table and not table.rows and part.kind.selects_some:
             self._nothing(question)
@@ -411,6 +417,13 @@ class _Asker:
             for operation in operations
         ]
         return replace(items, rows=Kept(items.rows, kept)), out
+
+
+def _of_several_rows(part: SelectedRows, question: Question, row: Data) -> Problem:
+    name = part.kind.name_of(row)
+    message = f"the query gives several rows for {echo(name)}, with different values"
+    hint = f"make the query give one row for each {part.kind.called}"
+    return replace(question.place, message=message, hint=hint)
 
 
 def faults_of(part: SelectedRows) -> list[Problem]:

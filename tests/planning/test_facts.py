@@ -106,6 +106,29 @@ def test_what_is_written_goes_over_what_is_selected_and_each_comes_once(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("listed", "name", "called"),
+    [("repos", "o/a", "repository"), ("workspaces", "w", "workspace")],
+)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_several_rows_of_an_item_with_different_values_are_no_answer(
+    tmp_path: Path, listed: str, name: str, called: str, earlier: bool
+) -> None:
+    """As of a repository in two workspaces: the second one would get no event, without a word."""
+    body = (
+        f"{listed}: [{f'{name}, ' if earlier else ''}{{query: select them}}]\noperations: [sync]\n"
+    )
+    column = {"repos": "repo"}.get(listed, called)
+    catalog = SYNC.replace("for_each: repo", f"for_each: {column}").replace(
+        "repo.repo", "plan.name"
+    )
+    rows: list[dict[str, Json]] = [{column: name, "x": 1}, {column: name, "x": 1}]
+    assert len(items(built(tmp_path, body, Fake({"them": [*rows]}), catalog))) == 1
+    (message,) = said(tmp_path, body, Fake({"them": [*rows, {column: name, "x": 2}]}), catalog)
+    assert f"the query gives several rows for `{name}`, with different values" in message
+    assert f"one row for each {called}" in message
+
+
+@pytest.mark.parametrize(
     ("rows", "words"),
     [
         ([{"name": "o/a"}], "the query gives a row that is not a repository"),
