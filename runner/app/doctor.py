@@ -12,7 +12,7 @@ from runner.app.approval import FOLDER, refuse_unapproved
 from runner.app.build import build, handler_warnings
 from runner.app.notify import examine_hooks
 from runner.app.session import HERE, Session, blocking
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetError, UsageError
 from runner.execution.doctor import (
     examine_clocks,
     examine_facts,
@@ -64,11 +64,12 @@ def examine(
     built, findings = None, list[Finding]()
     if plan is not None:
         built, findings = _read(session, plan, variables or {}, named, strict=strict)
-    findings += examine_server(session, built, target, thorough=True).findings
+    state = _state(session)
+    findings += examine_server(session, built, target, thorough=True, stated=not state).findings
     if built:
         findings += examine_plan(session, built, thorough=True)
         findings += [*_allowed(built, target), *_guards(session, built)]
-    findings += [*examine_hooks(session, plan or HERE), *_holds(session, target)]
+    findings += [*examine_hooks(session, plan or HERE), *(state or _holds(session, target))]
     if strict:
         findings = [one._replace(level="fail") if one.level == "warn" else one for one in findings]
     return findings
@@ -125,11 +126,17 @@ def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
 
 
 def examine_server(
-    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
+    session: Session,
+    plan: ExecutionPlan | None,
+    target: Target,
+    *,
+    thorough: bool,
+    stated: bool = True,
 ) -> Examined:
-    """Examine the server. `thorough`: try its keys too; a run does that itself, more patiently."""
+    """Examine the server. `thorough`: try its keys too; a run does that itself, more patiently.
+    `stated`: the state can be read."""
     if target.kind != "embedded":
-        return blocking(_server(session, plan, target, thorough=thorough))
+        return blocking(_server(session, plan, target, thorough=thorough, stated=stated))
     found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
     warnings = handler_warnings(plan, target) if plan and thorough else []
     found += [Finding("listeners", "warn", w.message, w.hint) for w in warnings]
@@ -192,6 +199,15 @@ async def _guard(
     return Finding("guard", "ok", f"{called} lets a run go on")
 
 
+def _state(session: Session) -> list[Finding]:
+    """Report a state that is there and cannot be read."""
+    try:
+        _ = session.has_state
+    except TargetError as error:
+        return [failed("state", error)]
+    return []
+
+
 def _holds(session: Session, target: Target) -> list[Finding]:
     """Report holds on the target; without a state there are none."""
     holds = session.reader.holds() if session.has_state else []
@@ -224,11 +240,17 @@ def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
 
 
 async def _server(
-    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
+    session: Session,
+    plan: ExecutionPlan | None,
+    target: Target,
+    *,
+    thorough: bool,
+    stated: bool,
 ) -> Examined:
     def last_sent(event: str) -> LastSent | None:
         """Read the journal if there is one; create none."""
-        found = session.reader.last_seen(event, target.address) if session.has_state else None
+        known = stated and session.has_state
+        found = session.reader.last_seen(event, target.address) if known else None
         return found and LastSent(*found)
 
     found = examine_keys(target.event_key, target.signing_keys, target.variable)

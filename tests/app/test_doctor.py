@@ -329,3 +329,25 @@ def test_when_an_event_was_sent_last_is_told_by_a_state_that_is_there(
     assert session.store.runs() == []
     assert said() == "None None"
     assert server.follows == [True, True]
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("requires", [False, True])
+@pytest.mark.parametrize("target", ["embedded", "dev"])
+def test_a_state_that_cannot_be_read_is_a_fault_beside_the_others(
+    session: Session, tmp_path: Path, target: str, requires: bool
+) -> None:
+    (tmp_path / "state.db").write_text("nonsense", encoding="utf-8")
+    project = (
+        "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments: {staging: {}}\n"
+        "policy: [{name: first, requires: {environment: staging}}]\n"
+    )
+    if requires:
+        (tmp_path / "backfill.yaml").write_text(project, encoding="utf-8")
+    plan = str(write_plan(tmp_path, PLAN + ASKING["checks"]))
+    findings = examine(session, plan, resolve(target, {}))
+    faults = [one for one in findings if one.level == "fail"]
+    assert [one.about for one in faults] == [*(["plan"] if requires else []), "state"]
+    assert all(one.away and "cannot be used" in one.message for one in faults)
+    assert of("target", findings)
+    assert bool(of("database", findings)) is not requires  # a plan that is not known asks nothing
