@@ -259,12 +259,13 @@ class _Syncing:
                 applied = apply(self.session, plans, options.apply)
             except BackfillError as error:
                 self.applying = False
+                self._unapply(commit)
                 self._keep(outcome="failed", message=_words(error))
                 return Synced(commit, error=error)
         self.applying = False
         left = applied.error or applied.open
-        if left and commit == self.record.applied:  # not with these variables, or to this target
-            self._keep(applied=None, applied_at=None)
+        if left:
+            self._unapply(commit)
         if left is None:
             again = commit == self.record.applied and not applied.ran
             at, self.applied = self.record.applied_at if again else time.time(), commit
@@ -276,6 +277,12 @@ class _Syncing:
         else:
             self._keep(outcome="failed", message=_words(left))
         return Synced(commit, applied, applied.error, amid=self.stopped is not None)
+
+    def _unapply(self, commit: str) -> None:
+        """Record that the commit is not applied, if an earlier process has applied it: not with
+        these variables, or to this target."""
+        if commit == self.record.applied:
+            self._keep(applied=None, applied_at=None)
 
     @contextmanager
     def _beating(self) -> Iterator[None]:

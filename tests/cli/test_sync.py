@@ -71,7 +71,7 @@ def test_what_is_pushed_is_applied_once(
     assert (found["applied"], found["outcome"], found["health"]) == (commit, "applied", "ended")
 
 
-@pytest.mark.parametrize("other", ["variables", "address"])
+@pytest.mark.parametrize("other", ["variables", "invalid", "address"])
 def test_what_is_applied_with_other_variables_or_elsewhere_is_not_said_to_be_applied(
     backfill: Backfill, remote: Git, url: str, jobs: Jobs, other: str
 ) -> None:
@@ -94,6 +94,9 @@ def test_what_is_applied_with_other_variables_or_elsewhere_is_not_said_to_be_app
     if other == "variables":
         done = once(url, "--var", "n=2")
         assert (done.status, "changed: one was applied by run" in done.err) == (5, True)
+        assert (status(backfill)["applied"], status(backfill)["health"]) == (None, "failed")
+    elif other == "invalid":
+        assert once(url, "--var", "unknown=2").status == 3
         assert (status(backfill)["applied"], status(backfill)["health"]) == (None, "failed")
     else:
         done = once(url.replace("127.0.0.1", "localhost"))
