@@ -204,11 +204,12 @@ def chosen_format(given: str) -> str:
     return "github" if in_actions() and source is ParameterSource.DEFAULT else given
 
 
-def annotate(problems: Sequence[Problem]) -> None:
+def annotate(problems: Sequence[Problem], *, err: bool = False) -> None:
+    """Print annotations, which GitHub reads on stdout and on stderr."""
     from runner.output.problems import annotations_of
 
     for line in annotations_of(problems):
-        click.echo(line)
+        click.echo(line, err=err)
 
 
 def show_github(problems: Sequence[Problem], markdown: str) -> None:
@@ -224,7 +225,7 @@ def print_error(error: BackfillError, path: str = "") -> None:
     from runner.output.errors import error_text
 
     if isinstance(error, InvalidPlan) and in_actions():
-        annotate(error.problems)
+        annotate(error.problems, err=True)
     click.echo(error_text(error, color=wants_color(sys.stderr), path=path), err=True)
 
 

@@ -408,9 +408,10 @@ def test_github_gets_annotations_a_summary_and_the_text_by_itself(
     assert summary.read_text().startswith("### Backfill: 1 plan invalid\n")
     plain = backfill("diff", "--changed-since", "main", "plans/", "--format", "text", env=env)
     assert "::error" not in plain.out
-    run = backfill("run", "plans/bad.yaml", env=env)
-    assert run.status == 3
-    assert "::error file=plans/bad.yaml,line=5,col=9::" in run.out, "whatever the command"
+    for command in ("run", "plan --format json", "check --format json"):
+        other = backfill(*command.split(), "plans/bad.yaml", env=env)
+        assert (other.status, other.out) == (3, ""), "stdout is for results, often for a file"
+        assert "::error file=plans/bad.yaml,line=5,col=9::" in other.err
 
 
 @pytest.mark.parametrize(
