@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.app.build import Built, build, warned
 from runner.app.plan_files import plan_files
-from runner.app.policy import refuse_broken
+from runner.app.policy import judged, refuse_broken
 from runner.app.saved import (
     load_saved,
     of_its_own,
@@ -91,7 +91,8 @@ def preview(
         }
         refuse_options({**written, **own, **others})
         kept = session.target(saved.target, saved.plan.path, saved.environment)
-        return Preview(saved.plan, kept)
+        plan = judged(session, saved.plan, saved.target, saved.environment, saved.variables)
+        return Preview(plan, kept)
 
     built = build(
         session,
@@ -156,10 +157,8 @@ def keep(
 
     Raises `PreflightRefused` if the policy does not allow the plan.
     """
-    if found.built is None:
-        return
     refuse_broken(found.plan)
-    if path is None:
+    if found.built is None or path is None:
         return
     saved = save(session, found.built, target, variables, path, seconds)
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -146,6 +146,21 @@ def test_a_diff_of_revisions_is_judged_by_the_first_ones_rules(
     assert (verdict["name"], verdict["holds"]) == ("small", False)
 
 
+def test_a_saved_plan_is_shown_with_what_the_policy_says_now(
+    backfill: Backfill, plan: Path
+) -> None:
+    """As a run of it is judged."""
+    policy, saved = plan.with_name("policy.yaml"), plan.with_name("saved.json")
+    policy.write_text(HEAD + SMALL.replace("<= 2", "<= 9"), encoding="utf-8")
+    assert backfill("plan", plan, "--policy", policy, "--out", saved).status == 0
+    lax = backfill("plan", saved, "--policy", policy)
+    assert (lax.status, "rule small holds" in lax.out) == (0, True)
+    for command in (["plan"], ["plan", "--format", "json"], ["run", "--yes"]):
+        done = backfill(*command, saved)
+        assert (done.status, "the policy does not allow three: `small`" in done.err) == (4, True)
+    assert BROKEN in backfill("plan", saved).out
+
+
 def test_what_must_be_proved_elsewhere_runs_there_first(backfill: Backfill, plan: Path) -> None:
     (plan.parent / "backfill.yaml").write_text(
         HEAD
