@@ -159,9 +159,9 @@ class _Asker:
             isinstance(part, SelectedRows) for part in rows.sources
         ):
             return items
-        seen = set[str]()
+        seen: dict[str, Data | None] = {}  # what is queried, by name; None: written
         if items.kind.for_each in _UNITED:
-            seen.update(items.kind.same(items.kind.name_of(row)) for row in rows)
+            seen.update((items.kind.same(items.kind.name_of(row)), None) for row in rows)
         return replace(
             items, rows=rows.answered(lambda part: self._select(part, seen, about, deferred))
         )
@@ -259,7 +259,11 @@ class _Asker:
         return {lookup.name: self._look_up(lookup) for lookup in wanted}
 
     def _select(
-        self, part: SelectedRows, seen: set[str], about: ItemsOf | None, deferred: bool
+        self,
+        part: SelectedRows,
+        seen: dict[str, Data | None],
+        about: ItemsOf | None,
+        deferred: bool,
     ) -> SelectedRows:
         question, given = part.question, about.parameters if about else Data()
         if question is None:
@@ -274,9 +278,21 @@ class _Asker:
             return replace(part, answered=True)
         parameters = self._bound(question, given)
         table = self._ask(part.asked_as, question, parameters, deferred=deferred)
+        rows = self._selected(part, question, table, seen) if table else []
+        if table and not table.rows and part.kind.selects_some:
+            self._nothing(question)
+        columns = table.columns if table else ()
+        found = replace(part, rows=rows, answered=True, columns=columns)
+        self.problems += () if part.kind.for_each in _UNITED else faults_of(found)
+        return found
+
+    def _selected(
+        self, part: SelectedRows, question: Question, table: Table, seen: dict[str, Data | None]
+    ) -> list[Data]:
+        """Return the items that the query's rows are, without those that are there already."""
         rows: list[Data] = []
         own: dict[str, Data] = {}
-        for row in table.dicts() if table else ():
+        for row in table.dicts():
             attributes, wrong = part.kind.selected(row, question)
             if wrong:
                 self.problems.append(wrong)
@@ -288,15 +304,13 @@ class _Asker:
             if own.setdefault(name, attributes) != attributes:
                 self.problems.append(_of_several_rows(part, question, attributes))
                 break
-            if name not in seen:  # earlier sources take precedence
-                seen.add(name)
+            first = seen.setdefault(name, attributes)  # earlier sources take precedence
+            if first is attributes:
                 rows.append(attributes)
-        if table and not table.rows and part.kind.selects_some:
-            self._nothing(question)
-        columns = table.columns if table else ()
-        found = replace(part, rows=rows, answered=True, columns=columns)
-        self.problems += () if part.kind.for_each in _UNITED else faults_of(found)
-        return found
+            elif first and len(homes := _homes(first, attributes)) > 1:
+                self.problems.append(_of_several_workspaces(part, attributes, homes))
+                break
+        return rows
 
     def _nothing(self, question: Question) -> None:
         message = f"the query gives no rows: {question.query.text}"
@@ -424,6 +438,18 @@ def _of_several_rows(part: SelectedRows, question: Question, row: Data) -> Probl
     message = f"the query gives several rows for {echo(name)}, with different values"
     hint = f"make the query give one row for each {part.kind.called}"
     return replace(question.place, message=message, hint=hint)
+
+
+def _homes(*rows: Data) -> list[str]:
+    found = (row.get("workspace") for row in rows)
+    return list(dict.fromkeys(str(one) for one in found if one is not None))
+
+
+def _of_several_workspaces(part: SelectedRows, row: Data, homes: Sequence[str]) -> Problem:
+    name = part.kind.name_of(row)
+    message = f"{echo(name)} is in the workspaces {' and '.join(map(echo, homes))}; it can have one"
+    hint = "make a plan for each workspace, or write it in the plan: {repo: NAME, workspace: ID}"
+    return replace(part.place(0), message=message, hint=hint)
 
 
 def faults_of(part: SelectedRows) -> list[Problem]:

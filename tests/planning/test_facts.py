@@ -129,6 +129,30 @@ def test_several_rows_of_an_item_with_different_values_are_no_answer(
 
 
 @pytest.mark.parametrize(
+    ("listed", "refused"),
+    [
+        ("{workspace: v}, {workspace: w}", True),
+        ("{workspace: v}, {workspace: v}", False),
+        ("{query: select them}, {workspace: w}", True),
+        ("{query: select them}, {workspace: u}", False),
+        ("{workspace: v}, {repo: o/a, workspace: w}, {workspace: w}", False),
+    ],
+)
+def test_a_repository_that_is_found_in_two_workspaces_is_refused(
+    tmp_path: Path, listed: str, refused: bool
+) -> None:
+    """The second one would get no event, without a word; what is written decides."""
+    catalog = SYNC.replace("operations:", "workspace_repos: {query: select repos}\noperations:")
+    database = Fake({"repos": repos("o/a"), "them": repos("o/a", workspace="u")})
+    body = f"repos: [{listed}]\noperations: [sync]\n"
+    if not refused:
+        assert items(built(tmp_path, body, database, catalog)) == ["o/a"]
+        return
+    (message,) = said(tmp_path, body, database, catalog)
+    assert "`o/a` is in the workspaces" in message
+
+
+@pytest.mark.parametrize(
     ("rows", "words"),
     [
         ([{"name": "o/a"}], "the query gives a row that is not a repository"),
