@@ -18,6 +18,7 @@ from runner.cli.options import (
     comment_option,
     facts_option,
     format_option,
+    given,
     pass_session,
     plan_options,
     policy_option,
@@ -106,9 +107,10 @@ def diff_command(
         with refused:
             found = review_plans(session, [new], old, overrides, strict=strict)
         return _printed(session, found, form, comment=comment, exit_code=exit_code)
-    if comment:
-        hint = "use --changed-since REV PATH..., or git revisions and a folder"
-        raise UsageError("--comment is only for the plans of a branch", hint=hint)
+    for option, used in (("--comment", comment), ("--policy", given("policy"))):
+        if used:
+            hint = "use --changed-since REV PATH..., or git revisions and a folder"
+            raise UsageError(f"{option} is only for the plans of a branch", hint=hint)
     differs, names = difference(session, old, new, overrides, strict=strict, selectors=selectors)
     _show(differs, names, form)
     return _DIFFERENT if exit_code and differs.changes else 0

@@ -337,6 +337,20 @@ def test_mistakes_are_told_in_words(
     assert not Path("x").exists()
 
 
+@pytest.mark.parametrize("old", ["plans/one.yaml", "main..HEAD", "main"])
+def test_the_rules_of_a_file_have_no_effect_on_two_plans_and_are_refused(
+    backfill: Backfill, git: Git, old: str
+) -> None:
+    rules = (
+        "apiVersion: backfill/v1\nkind: BackfillProject\npolicy: [{name: a, require: 'false'}]\n"
+    )
+    git.write("rules.yaml", rules)
+    done = backfill("diff", old, "plans/one.yaml", "--policy", "rules.yaml")
+    assert (done.status, "--policy is only for the plans of a branch" in done.err) == (2, True)
+    folder = backfill("diff", "--changed-since", "main", "plans/", "--policy", "rules.yaml")
+    assert folder.status == 0
+
+
 def test_thousands_of_repositories_fit_into_a_comment(backfill: Backfill, git: Git) -> None:
     """Whatever is omitted, lines are whole and folds closed, and the number omitted is given."""
     names = [f"o/repository-{number:05}" for number in range(MANY)]
