@@ -17,6 +17,7 @@ from runner.model import (
     Data,
     Problem,
 )
+from runner.planning.answers import Facts
 from runner.planning.expectations import (
     A_CASE,
     Came,
@@ -120,7 +121,7 @@ def _came(session: Session, test: PlanTest, case: Case) -> Came:
     now = now_of(test, case, datetime.now(UTC))
     try:
         loaded = load(session, test.plan, case.variables, environment="")
-        facts = facts_of(*_named(test, case)) if isinstance(case.given, str) else None
+        facts = _facts(test, case) if isinstance(case.given, str) else None
         return came_of(test, case, loaded, facts, now)
     except Misfit as misfit:
         raise InvalidPlan(misfit.problems) from None
@@ -128,12 +129,13 @@ def _came(session: Session, test: PlanTest, case: Case) -> Came:
         return Came((), (), list(map(asdict, error.problems)))
 
 
-def _named(test: PlanTest, case: Case) -> tuple[bytes, str]:
-    """Read the facts file that the case names."""
+def _facts(test: PlanTest, case: Case) -> Facts:
+    """Read the facts file that the case names. Raises `Misfit`."""
     try:
         path, raw = read_named(str(case.given), test.document.path)
+        return facts_of(raw, str(path))
     except FileRefused as error:
-        message = f"{case.given} cannot be read: {error}"
-        problem = test.document.problem(message, case.where["given"], hint=error.hint)
-        raise Misfit((problem,)) from None
-    return raw, str(path)
+        message, hint = f"{case.given} cannot be read: {error}", error.hint
+    except InvalidPlan as error:
+        message, hint = f"{case.given}: {error.problems[0].message}", error.problems[0].hint
+    raise Misfit((test.document.problem(message, case.where["given"], hint=hint),))

@@ -216,6 +216,17 @@ def test_an_answer_without_rows_has_the_columns_that_its_query_names(
     assert differences(folder, given={"stars": []}, expect=expect) == []
 
 
+@pytest.mark.parametrize("text", ["{}", "no JSON", ""])
+def test_what_is_no_facts_file_is_no_error_that_a_case_may_expect(folder: Path, text: str) -> None:
+    (folder / "facts.json").write_text(text, encoding="utf-8")
+    expect = {"problems": [{"severity": "error"}]}
+    with pytest.raises(InvalidPlan) as invalid:
+        differences(folder, given="facts.json", expect=expect)
+    (problem,) = invalid.value.problems
+    assert problem.path.endswith("stale.test.yaml")
+    assert "facts.json: this is not a facts file" in problem.message
+
+
 @pytest.mark.parametrize(
     "more",
     [
