@@ -322,6 +322,17 @@ def _answer(session: Session, talk: Talk, tool: Tool, given: dict[str, Any]) -> 
         return Answer(None, error=BackfillError(message, hint="its stderr has the details"))
 
 
+def _too_large(tool: Tool, document: Mapping[str, object], size: int) -> UsageError:
+    """Say that the document is too large, and how to see it. What has been sent is not to be sent
+    again to see less of it."""
+    if tool.reads or "run_id" not in document:
+        hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
+        return UsageError(f"the result has {size:,} characters", hint=hint)
+    ended = f"run {document['run_id']} is {document['status']}"
+    hint = "`status` shows the run, and `events` its events in parts; do not call this again"
+    return UsageError(f"{ended}; the result has {size:,} characters", hint=hint)
+
+
 def _result(
     tool: Tool, answer: Answer, notes: list[str], clean: Callable[[str], str]
 ) -> types.CallToolResult:
@@ -334,9 +345,9 @@ def _result(
     if document is not None:
         whole = json_safe(json.dumps(document, ensure_ascii=False))
         if len(whole) > _MOST:
-            hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
-            large = UsageError(f"the result has {len(whole):,} characters", hint=hint)
-            texts, error = [for_an_agent(large, TOOLS)], large
+            large = _too_large(tool, document, len(whole))
+            texts.insert(0, for_an_agent(large, TOOLS))
+            error = error or large
         else:
             same = clean(whole) == whole
             structured = document if same else rewritten(document, clean, clean)

@@ -25,10 +25,10 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.extras import how_to_install
 from runner.agents.approval import refuse_unapproved
 from runner.agents.hints import for_an_agent
-from runner.agents.tool import Tool
+from runner.agents.tool import Answer, Tool
 from runner.agents.tools import TOOLS
 from runner.cli.main import COMMANDS, cli
-from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.errors import BackfillError, Incomplete, InvalidPlan, UsageError
 from runner.model import STATES, Problem
 from runner.output.errors import error_text
 from tests.agents.conftest import KEYS, ROOT, SERVER, Agent, serving
@@ -330,6 +330,25 @@ def test_a_result_that_no_agent_could_read_is_refused_with_a_way_out(
     assert reply.document is None
     assert "ask for a part" in reply.said
     assert len(reply.said) < 1000
+
+
+@pytest.mark.parametrize("error", [None, Incomplete("the server is away")])
+@pytest.mark.parametrize("name", ["run", "resume", "retry"])
+def test_a_run_whose_result_is_too_large_is_told_with_how_to_see_it(
+    name: str, error: BackfillError | None
+) -> None:
+    """The agent was to ask for a part of it: to send again, with a selector."""
+    from runner.agents.server import _result
+
+    document = {"run_id": "01RUN", "status": "failed", "failures": ["x" * 2_000_000]}
+    (tool,) = [tool for tool in TOOLS if tool.name == name]
+    result = _result(tool, Answer(document, error=error), [], str)
+    said = "\n".join(part.text for part in result.content if part.type == "text")
+    assert (result.is_error, result.structured_content) == (True, None)
+    assert "run 01RUN is failed; the result has 2,000,0" in said
+    assert "do not call this again" in said
+    assert "ask for a part" not in said
+    assert ("the server is away" in said) == (error is not None)
 
 
 def test_init_writes_a_plan_and_says_what_is_next(agent: Agent) -> None:
