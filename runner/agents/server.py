@@ -322,15 +322,19 @@ def _answer(session: Session, talk: Talk, tool: Tool, given: dict[str, Any]) -> 
         return Answer(None, error=BackfillError(message, hint="its stderr has the details"))
 
 
-def _too_large(tool: Tool, document: Mapping[str, object], size: int) -> UsageError:
-    """Say that the document is too large, and how to see it. What has been sent is not to be sent
-    again to see less of it."""
-    if tool.reads or "run_id" not in document:
-        hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
-        return UsageError(f"the result has {size:,} characters", hint=hint)
-    ended = f"run {document['run_id']} is {document['status']}"
-    hint = "`status` shows the run, and `events` its events in parts; do not call this again"
-    return UsageError(f"{ended}; the result has {size:,} characters", hint=hint)
+def _too_large(tool: Tool, answer: Answer, size: int) -> UsageError:
+    """Say that the document is too large, and how to see it. What was done is not to be done again
+    to see a part of it."""
+    document = answer.document or {}
+    message = f"the result has {size:,} characters"
+    hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
+    if not tool.reads and "run_id" in document:
+        message = f"run {document['run_id']} is {document['status']}; {message}"
+        hint = "`status` shows the run, and `events` its events in parts; do not call this again"
+    elif not tool.reads and answer.said:
+        message = f"this was done, but {message}"
+        hint = "`plan` shows a part with `limit`, `item` or `only`; do not call this again"
+    return UsageError(message, hint=hint)
 
 
 def _result(
@@ -345,7 +349,7 @@ def _result(
     if document is not None:
         whole = json_safe(json.dumps(document, ensure_ascii=False))
         if len(whole) > _MOST:
-            large = _too_large(tool, document, len(whole))
+            large = _too_large(tool, answer, len(whole))
             texts.insert(0, for_an_agent(large, TOOLS))
             error = error or large
         else:

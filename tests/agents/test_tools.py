@@ -330,6 +330,10 @@ def test_a_result_that_no_agent_could_read_is_refused_with_a_way_out(
     assert reply.document is None
     assert "ask for a part" in reply.said
     assert len(reply.said) < 1000
+    saved = agent("plan_out", plan=plan, out=f"{plan}.large.json")
+    assert (saved.failed, (agent.folder / f"{plan}.large.json").exists()) == (True, True)
+    assert f"saved in {plan}.large.json, as run " in saved.said
+    assert "do not call this again" in saved.said
 
 
 @pytest.mark.parametrize("error", [None, Incomplete("the server is away")])
