@@ -86,6 +86,8 @@ def update_tests(tested: Sequence[Tested]) -> list[str]:
     from runner.planning.expectations import update
     from runner.spec.plan_test import with_expectations
 
+    if lacking := [problem for one in tested for problem in one.lacking]:
+        raise InvalidPlan(tuple(lacking))
     files: dict[str, dict[int | None, Data]] = {}
     for one in tested:
         if one.differences:

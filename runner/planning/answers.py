@@ -17,6 +17,9 @@ FORM, KIND = "backfill/v1", "BackfillFacts"
 _AGAIN = "record the facts again: `backfill plan PLAN --record FILE`"
 
 
+NOT_RECORDED = "not-recorded"  # the rule of a problem with a query that has no answer
+
+
 class NotRecorded(QueryRefused):
     """No recorded answer is for this query with these parameters."""
 

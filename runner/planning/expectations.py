@@ -19,7 +19,7 @@ from runner.model import (
     frozen,
 )
 from runner.model.value import same
-from runner.planning.answers import Facts
+from runner.planning.answers import NOT_RECORDED, Facts
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
 from runner.planning.given_rows import GivenRows, Misfit
@@ -75,6 +75,15 @@ class Tested:
     came: Came
 
     @property
+    def lacking(self) -> list[Problem]:
+        """The queries for which the test gives no rows."""
+        found = [one for one in self.came.problems if one["rule"] == NOT_RECORDED]
+        return [
+            replace(self.place, message=f"{self.case}: {one['message']}", hint=one["hint"])
+            for one in found
+        ]
+
+    @property
     def problems(self) -> list[Problem]:
         return [replace(self.place, message=f"{self.case}: {one}") for one in self.differences]
 
@@ -93,7 +102,9 @@ def differences(expect: Data, came: Came, work: Work) -> list[str]:
 
 
 def _of_problems(expected: Sequence[Data], came: Sequence[Data], work: Work) -> list[str]:
-    missing, left = _matched(expected, came, work)
+    lacking = [one for one in came if one["rule"] == NOT_RECORDED]  # a mistake of the test
+    missing, left = _matched(expected, [one for one in came if one not in lacking], work)
+    left = [*lacking, *left]
     found = [f"no problem like {_text(one)}" for one in missing]
     found += [
         f"not expected: {one['path']}:{one['line']}:{one['column']}: error: {one['message']}"

@@ -384,12 +384,13 @@ class _Asker:
         try:
             table = self.database.ask(question.query, parameters)
         except QueryRefused as error:
-            from runner.planning.answers import NotRecorded
+            from runner.planning.answers import NOT_RECORDED, NotRecorded
 
-            message = f"the database refuses the query: {error}"
+            message, rule = f"the database refuses the query: {error}", question.place.rule
             if isinstance(error, NotRecorded):
-                message = f"{name}: {error}"
-            self.problems.append(replace(question.place, message=message, hint=error.hint))
+                message, rule = f"{name}: {error}", NOT_RECORDED
+            problem = replace(question.place, message=message, hint=error.hint, rule=rule)
+            self.problems.append(problem)
             return None
         self._remember(name, question.query, table, deferred=deferred)
         return table

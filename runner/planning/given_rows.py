@@ -69,7 +69,8 @@ class GivenRows:
         name = next((name for name in names if name in self.rows), None)
         if name is None:
             called = names[-1] if names else query.text
-            hint = f"add given: {{{called}: [...]}} to the test"
+            key = f'"{called}"' if "[" in called else called  # as YAML reads it
+            hint = f"add given: {{{key}: [...]}} to the test"
             raise NotRecorded(f"the test gives no rows for `{called}`", hint)
         rows = self.rows[name]
         if len(rows) > query.max_rows:

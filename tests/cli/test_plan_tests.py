@@ -135,6 +135,18 @@ def test_an_error_is_expected_or_fails_the_case(folder: Path) -> None:
 def test_a_query_without_rows_is_no_empty_answer(folder: Path) -> None:
     (wrong,) = differences(folder, expect={"problems": []})
     assert "the test gives no rows for `repos[0]`" in wrong
+    expect = {"problems": [{"severity": "error"}]}  # of the plan, and this is one of the test
+    missing, wrong = differences(folder, expect=expect)
+    assert missing.startswith("no problem like")
+    assert "the test gives no rows for `repos[0]`" in wrong
+    with Session(environ={}) as session:
+        tested = list(run_tests(session, files_of([str(folder)])))
+    with pytest.raises(InvalidPlan, match="the test gives no rows") as refused:
+        update_tests(tested)
+    (lacking,) = refused.value.problems
+    written = (folder / "stale.test.yaml").read_text(encoding="utf-8")
+    assert "no rows" not in written, "it is not what is expected from now on"
+    assert lacking.hint == 'add given: {"repos[0]": [...]} to the test', "valid YAML"
 
 
 def test_a_facts_file_answers_too(folder: Path) -> None:
