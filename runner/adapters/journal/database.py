@@ -221,7 +221,12 @@ class Database:
         """Begin a transaction on an idle connection, or on a new one if all idle ones are broken
         or read a state that was removed or replaced."""
         while raw := self._kept():
-            if self.dialect.is_replaced(raw):
+            try:
+                replaced = self.dialect.is_replaced(raw)
+            except BaseException:
+                raw.close()
+                raise
+            if replaced:
                 raw.close()
                 continue
             try:
@@ -404,7 +409,9 @@ class _Sqlite:
     spell = staticmethod(cache(lambda statement: _spelled(statement, _Sqlite.words)))
 
     def __init__(self, file: str, *, only_reads: bool) -> None:
-        self.where, self._file, self._only_reads = file, Path(file), only_reads
+        # Absolute, since a handler may change the process's folder.
+        self.where, self._file, self._only_reads = file, Path(file).absolute(), only_reads
+        self._written: tuple[int, int] | None = None  # the file that this process writes
 
     def open(self) -> tuple[Any, bool]:
         """Open the file in WAL mode, so that others can read during a run."""
@@ -424,8 +431,11 @@ class _Sqlite:
         self._refuse_foreign_journal()
         if self._only_reads:
             return self._open_to_read()
+        self._refuse_another()
         self._make_folder()
-        return self._connect("mode=rwc", "journal_mode=WAL"), True
+        connection = self._connect("mode=rwc", "journal_mode=WAL")
+        self._written = self._written or _identity(self._file)
+        return connection, True
 
     def _open_to_read(self) -> tuple[Any, bool]:
         read = _identity(self._file)
@@ -444,7 +454,7 @@ class _Sqlite:
 
     def _connect(self, how: str, *settings: str) -> _File:
         connection = sqlite3.connect(
-            f"{self._file.absolute().as_uri()}?{how}",
+            f"{self._file.as_uri()}?{how}",
             uri=True,
             timeout=30,
             isolation_level=None,
@@ -487,7 +497,15 @@ class _Sqlite:
     def is_away(self, _connection: Any, _error: Exception) -> bool:
         return False
 
+    def _refuse_another(self) -> None:
+        """Refuse a file in place of the one that this process has written: what it sent is not in
+        it, and in it another process may hold the lock."""
+        if self._written not in (None, _identity(self._file)):
+            message = f"the state in {self.where} was removed or replaced while it was in use"
+            raise TargetError(message, hint="put it back: nothing more is sent without it")
+
     def is_replaced(self, connection: Any) -> bool:
+        self._refuse_another()
         return connection.read is not None and connection.read != _identity(self._file)
 
     def token(self, _connection: Any) -> Any:

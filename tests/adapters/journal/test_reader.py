@@ -115,6 +115,33 @@ def test_a_state_that_was_removed_is_not_read_any_more_and_the_next_one_is(
         assert len(state.runs()) == 1
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_a_run_whose_state_was_removed_goes_on_in_no_other(tmp_path: Path, replaced: bool) -> None:
+    """It ended well, `status` knew nothing of it, and another run of its plan got the lock."""
+    plan = make_plan(tmp_path, BODY)
+    journal = start_journal(new_store(tmp_path), plan)
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    if replaced:
+        start_journal(new_store(tmp_path), plan)
+    for use in (journal.keep_lease, journal.control, lambda: journal.note("a")):
+        with pytest.raises(TargetError, match="was removed or replaced while it was in use"):
+            use()
+    assert (tmp_path / "state.db").exists() is replaced
+
+
+def test_a_state_is_where_it_was_though_the_folder_of_the_process_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    plan = make_plan(tmp_path, BODY)
+    monkeypatch.chdir(tmp_path)
+    journal = start_journal(Store("state.db"), plan)
+    monkeypatch.chdir(tmp_path / "other")
+    journal.keep_lease()
+    assert not list((tmp_path / "other").iterdir())
+
+
 def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     start_journal(store, make_plan(tmp_path, BODY))
