@@ -592,10 +592,11 @@ def test_stdout_has_the_protocol_alone(tmp_path: Path) -> None:
         say(process, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
         assert process.stdin
         assert process.stdout
-        process.stdin.close()
-        answers = [json.loads(line) for line in process.stdout]
+        answers = map(json.loads, process.stdout)
+        listed = next(answer for answer in answers if answer.get("id") == 2)
+        process.stdin.close()  # only now: a client that leaves has no answer to wait for
+        assert [*answers] == []
         assert process.wait(60) == 0
-    (listed,) = [answer for answer in answers if answer.get("id") == 2]
     assert len(listed["result"]["tools"]) == len(TOOLS)
 
 
