@@ -292,6 +292,7 @@ class _Asker:
         """Return the items that the query's rows are, without those that are there already."""
         rows: list[Data] = []
         own: dict[str, Data] = {}
+        for_workspaces = any(one.for_each == "workspace" for one in self.plan.operations)
         for row in table.dicts():
             attributes, wrong = part.kind.selected(row, question)
             if wrong:
@@ -301,13 +302,13 @@ class _Asker:
                 rows.append(attributes)
                 continue
             name = part.kind.same(part.kind.name_of(attributes))
-            if own.setdefault(name, attributes) != attributes:
+            if _but_home(own.setdefault(name, attributes)) != _but_home(attributes):
                 self.problems.append(_of_several_rows(part, question, attributes))
                 break
             first = seen.setdefault(name, attributes)  # earlier sources take precedence
             if first is attributes:
                 rows.append(attributes)
-            elif first and len(homes := _homes(first, attributes)) > 1:
+            elif first and for_workspaces and len(homes := _homes(first, attributes)) > 1:
                 self.problems.append(_of_several_workspaces(part, attributes, homes))
                 break
         return rows
@@ -441,6 +442,10 @@ def _of_several_rows(part: SelectedRows, question: Question, row: Data) -> Probl
     return replace(question.place, message=message, hint=hint)
 
 
+def _but_home(row: Data) -> Data:
+    return {key: value for key, value in row.items() if key != "workspace"}
+
+
 def _homes(*rows: Data) -> list[str]:
     found = (row.get("workspace") for row in rows)
     return list(dict.fromkeys(str(one) for one in found if one is not None))
@@ -448,7 +453,10 @@ def _homes(*rows: Data) -> list[str]:
 
 def _of_several_workspaces(part: SelectedRows, row: Data, homes: Sequence[str]) -> Problem:
     name = part.kind.name_of(row)
-    message = f"{echo(name)} is in the workspaces {' and '.join(map(echo, homes))}; it can have one"
+    message = (
+        f"{echo(name)} is in the workspaces {' and '.join(map(echo, homes))}; with operations for "
+        "workspaces it can have one"
+    )
     hint = "make a plan for each workspace, or write it in the plan: {repo: NAME, workspace: ID}"
     return replace(part.place(0), message=message, hint=hint)
 
