@@ -114,6 +114,12 @@ def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Ite
     if "max_failures" in value and value.get("on_failure") == "stop":
         message = "`max_failures` lets the run go on past failures, but `on_failure` is `stop`"
         yield checked.error(message, ("on_failure",), hint="leave one of them out")
+    if value.get("approval", {}).get("required") is False and "over_events" in value["approval"]:
+        message = "`over_events` has no effect: no approval is required"
+        place = ("approval", "over_events")
+        yield checked.error(
+            message, place, key=True, hint="leave it out, or write `required: true`"
+        )
     yield from _check_order(checked)
     yield from _check_guards(checked)
     if value.get("pacing") != "scheduled":
