@@ -37,6 +37,7 @@ from runner.output.summary import summary_json
 from runner.output.text import json_safe, rewritten
 from runner.spec.json_limits import MAX_DEPTH
 from runner.spec.secrets import redact, without_keys
+from runner.spec.units import counted
 from runner.version import __version__
 
 _PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')  # of JSON: its strings and brackets
@@ -326,7 +327,7 @@ def _too_large(tool: Tool, answer: Answer, size: int) -> UsageError:
     """Say that the document is too large, and how to see it. What was done is not to be done again
     to see a part of it."""
     document = answer.document or {}
-    message = f"the result has {size:,} characters"
+    message = f"the result has {counted(size, 'character')}"
     hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
     if not tool.reads and "run_id" in document:
         message = f"run {document['run_id']} is {document['status']}; {message}"
