@@ -37,7 +37,6 @@ from runner.output.summary import summary_json
 from runner.output.text import json_safe, rewritten
 from runner.spec.json_limits import MAX_DEPTH
 from runner.spec.secrets import redact, without_keys
-from runner.spec.units import counted
 from runner.version import __version__
 
 _PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')  # of JSON: its strings and brackets
@@ -323,11 +322,11 @@ def _answer(session: Session, talk: Talk, tool: Tool, given: dict[str, Any]) -> 
         return Answer(None, error=BackfillError(message, hint="its stderr has the details"))
 
 
-def _too_large(tool: Tool, answer: Answer, size: int) -> UsageError:
+def _too_large(tool: Tool, answer: Answer) -> UsageError:
     """Say that the document is too large, and how to see it. What was done is not to be done again
     to see a part of it."""
     document = answer.document or {}
-    message = f"the result has {counted(size, 'character')}"
+    message = f"the result has more than {_MOST:,} characters"
     hint = "ask for a part with `limit`, `item` or `only`; or use the command line"
     if not tool.reads and "run_id" in document:
         message = f"run {document['run_id']} is {document['status']}; {message}"
@@ -350,7 +349,7 @@ def _result(
     if document is not None:
         whole = json_safe(json.dumps(document, ensure_ascii=False))
         if len(whole) > _MOST:
-            large = _too_large(tool, answer, len(whole))
+            large = _too_large(tool, answer)
             texts.insert(0, for_an_agent(large, TOOLS))
             error = error or large
         else:

@@ -349,7 +349,7 @@ def test_a_run_whose_result_is_too_large_is_told_with_how_to_see_it(
     result = _result(tool, Answer(document, error=error), [], str)
     said = "\n".join(part.text for part in result.content if part.type == "text")
     assert (result.is_error, result.structured_content) == (True, None)
-    assert "run 01RUN is failed; the result has 2,000,0" in said
+    assert "run 01RUN is failed; the result has more than 1,048,576 characters" in said
     assert "do not call this again" in said
     assert "ask for a part" not in said
     assert ("the server is away" in said) == (error is not None)
