@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import difflib
 import io
 import os
 import sys
@@ -159,7 +158,9 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             if ctx.resilient_parsing:  # completion must print nothing into the line
                 return None
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else " `backfill --help` lists them."
             raise click.UsageError(f"There is no command `{name}`.{hint}", ctx)
         command = getattr(import_module(f"runner.cli.{name}"), f"{name}_command")

@@ -7,7 +7,6 @@ import gc
 import io
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -105,7 +104,11 @@ def wants_color(stream: Any) -> bool:
 
 def width_of(stream: Any) -> int | None:
     """Return the terminal's width; None for a pipe or a file, which get whole lines."""
-    return shutil.get_terminal_size((120, 24)).columns if stream.isatty() else None
+    if not stream.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size((120, 24)).columns
 
 
 class _Fitted(io.TextIOBase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import unicodedata
@@ -78,6 +77,8 @@ def xml_safe(encoded: str) -> str:
 def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:
     """Yield the rows as CSV lines. A ``'`` is put before what a spreadsheet would take for a
     formula; numbers stay numbers, and a missing value is an empty cell."""
+    import csv
+
     line = io.StringIO()
     writer = csv.writer(line)
     for row in rows:

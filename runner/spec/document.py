@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
@@ -125,6 +124,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return a suggestion for a mistyped word, or None if nothing is close."""
     if len(word) > _LONGEST_WORD:
         return None
+    from difflib import get_close_matches
+
     names = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), names, n=1)
+    near = get_close_matches(word.lower(), names, n=1)
     return f"did you mean `{names[near[0]]}`?" if near else None
