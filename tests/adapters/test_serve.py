@@ -41,17 +41,18 @@ def get_runs(client: httpx.Client, internal_id: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("signals", "status"),
+    ("signals", "statuses"),
     [
-        ([signal.SIGTERM], -signal.SIGTERM),
-        ([signal.SIGINT], 130),
-        ([signal.SIGINT, signal.SIGINT], 130),
-        ([signal.SIGTERM, signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGTERM], {-signal.SIGTERM}),
+        ([signal.SIGINT], {130}),
+        ([signal.SIGINT, signal.SIGINT], {130}),
+        # Which of two kinds a process that is busy handles first is not said.
+        ([signal.SIGTERM, signal.SIGINT, signal.SIGINT], {130, -signal.SIGTERM}),
     ],
     ids=["asked to end", "^C", "^C twice", "both"],
 )
 def test_a_served_app_runs_handlers_and_prints_nothing(
-    signals: list[signal.Signals], status: int
+    signals: list[signal.Signals], statuses: set[int]
 ) -> None:
     port = free_port()
     process = subprocess.Popen(
@@ -74,7 +75,7 @@ def test_a_served_app_runs_handlers_and_prints_nothing(
             process.kill()
         output = process.communicate(timeout=10)
     assert output == (b"", b"")
-    assert process.returncode == status
+    assert process.returncode in statuses
 
 
 def test_a_taken_port_is_an_error_with_a_mend_and_nothing_is_said_to_be_served() -> None:
