@@ -24,7 +24,7 @@ from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.context import RunContext
-from runner.execution.ports import Chunk, Guard
+from runner.execution.ports import Chunk, Guard, Hold
 from runner.model import ExecutionPlan, Observer, RunHead, StageRecord
 from runner.planning.build import build_execution_plan
 from runner.planning.event_blocks import line_of
@@ -95,6 +95,21 @@ class FakeClock:
         if not until.is_set():
             self.now += seconds
         await asyncio.sleep(0)
+
+
+@dataclass
+class HoldsOnce:
+    """A guard that holds from its n-th question on, for so many questions."""
+
+    since: int
+    questions: int
+    name: str = "once"
+    asked: int = 0
+
+    async def ask(self) -> Hold | None:
+        self.asked += 1
+        holds = self.since <= self.asked < self.since + self.questions
+        return Hold("busy", 15.0) if holds else None
 
 
 class HurriedClock:

@@ -126,9 +126,9 @@ def previews(
     plans = [file for file in plan_files(session, paths, changed_since) if not file.is_catalog]
     session.refuse_to_write(writes, [file.path for file in plans])
     found = Previews(_target(session, target, [file.path for file in plans]))
+    refuse_own = partial(_refuse_own, session, writes)
     for file in plans:
         try:
-            refuse_own = partial(_refuse_own, session, writes)
             built = build(
                 session, file, variables, strict=strict, target=target, once_loaded=refuse_own
             )

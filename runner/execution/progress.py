@@ -114,7 +114,7 @@ class Tracker:
         """Report the oldest event while jobs are waited for: it has run, or been `queued`, for
         `ago` seconds and is given up in `until` seconds."""
         wait, now = self._progress[stage].waiting, self._clock.time()
-        if wait is None or wait.kind not in ("jobs", "queued", "room") or ago < _LONG:
+        if wait is None or not wait.for_jobs or ago < _LONG:
             return
         kind = wait.kind if wait.kind == "room" else "queued" if queued else "jobs"
         if (wait.item, wait.kind) != (item, kind):

@@ -236,6 +236,10 @@ class Waiting(NamedTuple):
     until: float | None = None
     tries: int | None = None
 
+    @property
+    def for_jobs(self) -> bool:
+        return self.kind in ("jobs", "queued", "room")
+
 
 class StageRecord(NamedTuple):
     """Where a stage stands, as every display and report shows it. Times are since 1970.

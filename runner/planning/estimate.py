@@ -202,7 +202,8 @@ def of_stage(record: StageRecord, pacing: Pacing, now: float) -> Estimate | None
     unsent, running = max(0, record.total - record.sent), record.running
     if not unsent and not running:
         return None
-    if _is_held(record) or (_waits_for_jobs(record) and _stands_still(record, now)):
+    waits_for_jobs = record.waiting is not None and record.waiting.for_jobs
+    if _is_held(record) or (waits_for_jobs and _stands_still(record, now)):
         return None
     batches = -(-unsent // pacing.batch_size)
     paced = max(0, batches - (not record.sent)) * pacing.mean
@@ -248,10 +249,6 @@ def measured(
 
 def _is_held(record: StageRecord) -> bool:
     return record.waiting is not None and record.waiting.kind in ("held", "away")
-
-
-def _waits_for_jobs(record: StageRecord) -> bool:
-    return record.waiting is not None and record.waiting.kind in ("jobs", "queued", "room")
 
 
 def _stands_still(record: StageRecord, now: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -12,23 +11,20 @@ import pytest
 
 from runner.adapters.journal.store import Store
 from runner.errors import BackfillError
-from runner.execution.ports import Hold
 from tests.execution.test_pacing import World
-from tests.support import ORIGIN, Fault, Recorder, StandIn, lost_after, make_plan, new_store, repos
+from tests.support import (
+    ORIGIN,
+    Fault,
+    HoldsOnce,
+    Recorder,
+    StandIn,
+    lost_after,
+    make_plan,
+    new_store,
+    repos,
+)
 
 HOUR = 3_600.0
-
-
-@dataclass
-class Busy:
-    """A guard that holds for an hour after the first batch."""
-
-    name: str = "busy"
-    asked: int = 0
-
-    async def ask(self) -> Hold | None:
-        self.asked += 1
-        return Hold("busy", 15.0) if 2 <= self.asked <= HOUR / 15.0 else None
 
 
 ORDERS: Mapping[str, Callable[[Store], object]] = {
@@ -52,7 +48,7 @@ def test_a_run_ends_once_a_job_fails_whatever_it_waits_for(
     delay = "1h" if by == "delay" else "0s"
     body = f"operations: [sync]\nbatch_size: 2\ndelay: {delay}\n{limit}\n"
     made = World(tmp_path, make_plan(tmp_path, repos(6) + body))
-    made.guards = [Busy()] if by == "guard" else []
+    made.guards = [HoldsOnce(2, int(HOUR / 15.0) - 1)] if by == "guard" else []
     made.server.failing = {"o/r0"}
     made.server.faults = _with_the_first_request(tmp_path, by)
     began = made.clock.now

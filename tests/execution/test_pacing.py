@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.context import Ending, RequestLimits, RunContext, RunOptions
 from runner.execution.pacing import Checkpoint, Step
-from runner.execution.ports import NOTHING, About, Guard, Hold, Resolved
+from runner.execution.ports import NOTHING, About, Guard, Resolved
 from runner.execution.run import execute
 from runner.model import DatabaseClock, ExecutionPlan, Json, Observer, Query, Stage, Table
 from tests.depth import depth
 from tests.support import (
     CATALOG,
+    HoldsOnce,
     Recorder,
     StandIn,
     close_stores,
@@ -277,18 +278,6 @@ def test_a_long_batch_that_a_step_has_begun_is_not_paced_within(tmp_path: Path) 
     assert times[4] - times[3] == pytest.approx(15 + 3600), "from when the server had it"
 
 
-@dataclass
-class HoldsOnce:
-    """A guard that holds the third batch for ten minutes."""
-
-    name: str = "once"
-    asked: int = 0
-
-    async def ask(self) -> Hold | None:
-        self.asked += 1
-        return Hold("busy", 15.0) if 3 <= self.asked < 43 else None
-
-
 @pytest.mark.parametrize("how", ["resumed", "held"])
 def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
     tmp_path: Path, how: str
@@ -299,7 +288,7 @@ def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
     made = world(tmp_path, repos(10) + body, 0)
     made.server.seconds = 0.1
     if how == "held":
-        made.guards = [HoldsOnce()]
+        made.guards = [HoldsOnce(3, 40)]
         made.drive()
     else:
         made.drive(0.15)

@@ -13,7 +13,7 @@ import pytest
 from runner.errors import InvalidPlan, PreflightRefused, TargetError
 from runner.execution.context import Ending, RequestLimits, RunOptions
 from runner.execution.pacing import Step
-from runner.execution.ports import NOTHING, About, Guard, Hold, Resolved
+from runner.execution.ports import NOTHING, About, Guard, Resolved
 from runner.execution.run import execute
 from runner.model import (
     BoundQuestion,
@@ -31,6 +31,7 @@ from runner.planning.event_blocks import pack
 from tests.support import (
     CATALOG,
     FakeClock,
+    HoldsOnce,
     Recorder,
     StandIn,
     answers,
@@ -664,21 +665,6 @@ def test_a_run_that_is_resumed_goes_on_in_its_round(tmp_path: Path) -> None:
 
 
 # Within a batch, and between batches.
-
-
-@dataclass
-class HoldsOnce:
-    """A guard that holds from its n-th question on, for so many questions."""
-
-    since: int
-    questions: int
-    name: str = "once"
-    asked: int = 0
-
-    async def ask(self) -> Hold | None:
-        self.asked += 1
-        holds = self.since <= self.asked < self.since + self.questions
-        return Hold("busy", 15.0) if holds else None
 
 
 def test_what_was_under_way_is_made_again_once_nothing_holds_the_run(tmp_path: Path) -> None:

@@ -500,7 +500,7 @@ class _Sqlite:
     def _refuse_another(self) -> None:
         """Refuse a file in place of the one that this process has written: what it sent is not in
         it, and in it another process may hold the lock."""
-        if self._written not in (None, _identity(self._file)):
+        if self._written is not None and self._written != _identity(self._file):
             message = f"the state in {self.where} was removed or replaced while it was in use"
             raise TargetError(message, hint="put it back: nothing more is sent without it")
 
