@@ -454,8 +454,8 @@ def _homes(*rows: Data) -> list[str]:
 def _of_several_workspaces(part: SelectedRows, row: Data, homes: Sequence[str]) -> Problem:
     name = part.kind.name_of(row)
     message = (
-        f"{echo(name)} is in the workspaces {' and '.join(map(echo, homes))}; with operations for "
-        "workspaces it can have one"
+        f"{echo(name)} is in the workspaces {' and '.join(map(echo, homes))}; where an operation "
+        "runs for workspaces, it can have only one"
     )
     hint = "make a plan for each workspace, or write it in the plan: {repo: NAME, workspace: ID}"
     return replace(part.place(0), message=message, hint=hint)
